@@ -1,0 +1,119 @@
+//! The record of what happened: everything a reward, a trainer or a reader may look at afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Message, Task, Verdict};
+
+/// Something a policy does to its env. Answers and tool uses are the same thing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Call {
+    /// Ends a single-turn task with the whole text of the turn.
+    Answer { text: String },
+}
+
+/// Why sampling of a segment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// An end-of-turn token was sampled.
+    Stop,
+    /// The length limit was reached first.
+    Length,
+}
+
+/// Who made a segment's tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SegmentKind {
+    /// Shown to the policy. `images` are indices into the env's pictures, in order of appearance.
+    Observation { images: Vec<usize> },
+    /// Sampled by the policy.
+    Decision {
+        /// Log-probability of each token under the policy that sampled it; as long as `token_ids`.
+        behavior_logprobs: Vec<f32>,
+        /// Which weights sampled it (optimizer steps taken).
+        policy_version: u64,
+        finish: Finish,
+        /// What the env executed.
+        call: Call,
+    },
+}
+
+/// A run of tokens with one origin. Segments form a tree: `parent` is the segment whose tokens come right before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    pub parent: Option<usize>,
+    pub kind: SegmentKind,
+    /// As the model saw or sampled them; never re-tokenised.
+    pub token_ids: Vec<u32>,
+    /// Which tokens carry gradient; as long as `token_ids`.
+    pub train_mask: Vec<bool>,
+    /// The tokens as text, special tokens left out.
+    pub text: String,
+}
+
+/// What came of an episode.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What the env reports about the end, by name.
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
+    /// One entry a node of the reward graph, filled by scoring.
+    #[serde(default)]
+    pub verdicts: BTreeMap<String, Verdict>,
+    /// The weighted sum; `None` until scored, or when no verifier could judge.
+    #[serde(default)]
+    pub reward: Option<f64>,
+}
+
+/// One attempt at one task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Episode {
+    pub task: Arc<Task>,
+    /// Index among the samples of the same task.
+    pub sample: usize,
+    pub segments: Vec<Segment>,
+    pub outcome: Outcome,
+}
+
+impl Episode {
+    /// The text of the policy's last turn, or `""`.
+    pub fn answer_text(&self) -> &str {
+        self.decisions().last().map_or("", |s| s.text.as_str())
+    }
+
+    /// Segments the policy sampled, in order.
+    pub fn decisions(&self) -> impl DoubleEndedIterator<Item = &Segment> {
+        self.segments
+            .iter()
+            .filter(|s| matches!(s.kind, SegmentKind::Decision { .. }))
+    }
+
+    /// Number of sampled tokens.
+    pub fn sampled_tokens(&self) -> usize {
+        self.decisions().map(|s| s.token_ids.len()).sum()
+    }
+
+    /// Whether the last decision ran into the length limit.
+    pub fn truncated(&self) -> bool {
+        self.decisions().last().is_some_and(|s| {
+            matches!(
+                s.kind,
+                SegmentKind::Decision {
+                    finish: Finish::Length,
+                    ..
+                }
+            )
+        })
+    }
+}
+
+/// What an env shows the policy: messages that continue the conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    pub messages: Vec<Message>,
+}

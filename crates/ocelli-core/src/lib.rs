@@ -1,0 +1,22 @@
+//! The words of Ocelli as plain types.
+//!
+//! This crate owns what every other crate talks about: tasks, chat messages, pictures, episodes, scores, seeded
+//! random streams and metrics. It refuses tensors, files and the network.
+
+pub mod chat;
+pub mod episode;
+pub mod geometry;
+pub mod metrics;
+pub mod picture;
+pub mod score;
+pub mod seed;
+pub mod task;
+
+pub use chat::{Message, Part, Role};
+pub use episode::{Call, Episode, Finish, Observation, Outcome, Segment, SegmentKind};
+pub use geometry::BoundingBox;
+pub use metrics::Metrics;
+pub use picture::Picture;
+pub use score::{Scores, Verdict, VerifierError};
+pub use seed::{Purpose, SeedKey};
+pub use task::{ImageSource, Target, Task};

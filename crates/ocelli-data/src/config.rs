@@ -1,0 +1,343 @@
+//! The `data = { … }` table of a stage.
+//!
+//! The doc comments of the fields are the reference text of the keys.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::DataError;
+use crate::label_noise::LabelNoise;
+use crate::pointing::PointingConfig;
+use crate::template::Template;
+
+/// Makers of tasks that need no files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Generator {
+    /// Coloured shapes, and the question where one of them is.
+    Pointing,
+}
+
+impl Generator {
+    /// The word used in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pointing => "pointing",
+        }
+    }
+}
+
+/// Layouts of data files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    /// One JSON object a line, as VLM-R1 reads them: `id`, `image`, `conversations`.
+    #[default]
+    #[serde(rename = "vlm-r1")]
+    VlmR1,
+}
+
+/// Which of a generator's two endless lists of rows; they share none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Rows to learn from.
+    #[default]
+    Train,
+    /// Rows to measure on.
+    Val,
+}
+
+impl Split {
+    /// The word used in recipes and row names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+        }
+    }
+}
+
+/// Where a stage's tasks come from and how they are put.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// The data file, relative to the recipe's folder. Give either this or `generator`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The layout of the file: `vlm-r1` (the default), one JSON object a line with `id`, `image` and `conversations`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// The folder that picture names in the file are relative to; by default the file's own folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_dir: Option<PathBuf>,
+    /// Keeps the rows whose field `task` is one of these; applied after `part`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
+
+    /// Makes the tasks instead of reading them: `pointing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator: Option<Generator>,
+    /// Which rows a generator makes: `train` (the default) or `val`. The two share none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// Settings of the generator `pointing`: `objects`, `size`, `picture`, `colors`, `shapes`, `noise`, `smooth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointing: Option<PointingConfig>,
+
+    /// How many rows a generator makes. For a file, the most rows to keep, counted after `part` and `tasks`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
+    /// Keeps a stretch of the rows in their order, as fractions: `[0.0, 0.5]` is the first half.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<[f64; 2]>,
+    /// Seed of generated rows and of label noise; by default the run's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+
+    /// The system prompt; without it, the model's chat template decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// What is asked, with `{question}` where the row's own question goes. Pictures stay in front.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The model turn that supervised stages imitate, with `{answer}` and, if wanted, `{question}`. By default the
+    /// row's own turn if it has `<answer>` tags, `<answer>{answer}</answer>` if not, and the generator's text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demonstration: Option<String>,
+    /// Makes the boxes in demonstrations sloppy, in pixels: `{ outward = 20.0, jitter = 4.0 }`. Rewards see true boxes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_noise: Option<LabelNoise>,
+}
+
+/// The one source that a checked [`DataConfig`] names.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Source<'a> {
+    File {
+        path: &'a PathBuf,
+        format: Format,
+    },
+    Generated {
+        generator: Generator,
+        split: Split,
+        rows: usize,
+    },
+}
+
+/// The templates of a checked [`DataConfig`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Templates {
+    pub(crate) prompt: Option<Template>,
+    pub(crate) demonstration: Option<Template>,
+}
+
+impl DataConfig {
+    /// Checks everything that can be known without reading files.
+    ///
+    /// # Errors
+    /// If there is no source or two, a value makes no sense, or a key would have no effect.
+    pub fn check(&self) -> Result<(), DataError> {
+        self.source()?;
+        self.templates()?;
+        if let Some(noise) = &self.label_noise {
+            noise.check()?;
+        }
+        if let Some([start, end]) = self.part
+            && !(0.0 <= start && start < end && end <= 1.0)
+        {
+            return Err(DataError::config(
+                "part",
+                format!("`[{start}, {end}]` must be two fractions in order, such as [0.0, 0.5]"),
+            ));
+        }
+        if self.rows == Some(0) {
+            return Err(DataError::config(
+                "rows",
+                "0 rows are no data: give 1 or more",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The source, once keys that do not belong to it are ruled out.
+    pub(crate) fn source(&self) -> Result<Source<'_>, DataError> {
+        match (&self.path, self.generator) {
+            (None, None) => Err(DataError::config(
+                "path",
+                "no source: give `path` (a file) or `generator` (such as \"pointing\")",
+            )),
+            (Some(path), Some(generator)) => Err(DataError::config(
+                "generator",
+                format!(
+                    "`{}` and `path = {path:?}` are two sources: remove one",
+                    generator.name()
+                ),
+            )),
+            (Some(path), None) => {
+                refuse_present(
+                    "a file",
+                    &[
+                        ("split", self.split.is_some()),
+                        ("pointing", self.pointing.is_some()),
+                    ],
+                )?;
+                if self.seed.is_some() && self.label_noise.is_none() {
+                    return Err(DataError::config(
+                        "seed",
+                        "has no effect on a file without `label_noise`: remove it, or seed the run",
+                    ));
+                }
+                Ok(Source::File {
+                    path,
+                    format: self.format.unwrap_or_default(),
+                })
+            }
+            (None, Some(generator)) => {
+                refuse_present(
+                    "a generator",
+                    &[
+                        ("format", self.format.is_some()),
+                        ("image_dir", self.image_dir.is_some()),
+                        ("tasks", !self.tasks.is_empty()),
+                    ],
+                )?;
+                if let Some(pointing) = &self.pointing {
+                    pointing.check()?;
+                }
+                let rows = self.rows.ok_or_else(|| {
+                    DataError::config("rows", "a generator needs to know how many rows to make")
+                })?;
+                Ok(Source::Generated {
+                    generator,
+                    split: self.split.unwrap_or_default(),
+                    rows,
+                })
+            }
+        }
+    }
+
+    pub(crate) fn templates(&self) -> Result<Templates, DataError> {
+        let parse = |key, text: &Option<String>, known| {
+            text.as_ref()
+                .map(|text| Template::parse(key, text, known))
+                .transpose()
+        };
+        Ok(Templates {
+            prompt: parse("prompt", &self.prompt, &["question"])?,
+            demonstration: parse(
+                "demonstration",
+                &self.demonstration,
+                &["answer", "question"],
+            )?,
+        })
+    }
+}
+
+/// An error for the first key that is set although `source` does not use it.
+fn refuse_present(source: &str, keys: &[(&'static str, bool)]) -> Result<(), DataError> {
+    keys.iter()
+        .find(|(_, present)| *present)
+        .map_or(Ok(()), |(key, _)| {
+            Err(DataError::config(
+                key,
+                format!("has no effect when {source} is the source: remove it"),
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(toml: &str) -> String {
+        let config: DataConfig = toml::from_str(toml).unwrap();
+        config.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_full_table_is_read_and_written_back() {
+        let text = r#"
+            path = "data/train.jsonl"
+            format = "vlm-r1"
+            image_dir = "images"
+            tasks = ["ref"]
+            rows = 100
+            part = [0.0, 0.5]
+            seed = 3
+            system = "Answer briefly."
+            prompt = "{question} Think first."
+            demonstration = "<answer>{answer}</answer>"
+            label_noise = { outward = 20.0, jitter = 4.0 }
+        "#;
+        let config: DataConfig = toml::from_str(text).unwrap();
+        config.check().unwrap();
+        let again: DataConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(config, again);
+    }
+
+    #[test]
+    fn generator_settings_are_read_and_written_back() {
+        let text = r#"
+            generator = "pointing"
+            split = "val"
+            rows = 10
+            pointing = { objects = [2, 3], size = [20, 30], picture = 140, colors = ["red", "cyan"], noise = 4 }
+        "#;
+        let config: DataConfig = toml::from_str(text).unwrap();
+        config.check().unwrap();
+        let again: DataConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(config, again);
+    }
+
+    #[test]
+    fn unknown_keys_and_words_are_refused() {
+        for text in [
+            "pathh = 'x'",
+            "generator = 'pointin'",
+            "format = 'parquet'",
+            "label_noise = { outwards = 1.0 }",
+            "pointing = { colours = [] }",
+        ] {
+            assert!(toml::from_str::<DataConfig>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_source_is_asked_for() {
+        assert!(refused("").contains("no source"));
+        assert!(refused("path = 'a'\ngenerator = 'pointing'\nrows = 1").contains("two sources"));
+        assert!(refused("generator = 'pointing'").contains("data.rows"));
+    }
+
+    #[test]
+    fn keys_without_effect_are_refused() {
+        for (text, key) in [
+            ("path = 'a'\nsplit = 'val'", "data.split"),
+            ("path = 'a'\npointing = {}", "data.pointing"),
+            ("path = 'a'\nseed = 1", "data.seed"),
+            ("generator = 'pointing'\nformat = 'vlm-r1'", "data.format"),
+            ("generator = 'pointing'\nimage_dir = 'a'", "data.image_dir"),
+            ("generator = 'pointing'\ntasks = ['ref']", "data.tasks"),
+            ("path = 'a'\nlabel_noise = {}", "data.label_noise"),
+        ] {
+            let error = refused(text);
+            assert!(error.contains(key), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_without_sense_are_refused() {
+        for part in [
+            "[0.5, 0.5]",
+            "[0.6, 0.4]",
+            "[-0.1, 0.4]",
+            "[0.0, 1.1]",
+            "[nan, 1.0]",
+        ] {
+            assert!(refused(&format!("path = 'a'\npart = {part}")).contains("data.part"));
+        }
+        assert!(refused("path = 'a'\nrows = 0").contains("data.rows"));
+        assert!(refused("path = 'a'\nprompt = 'Think.'").contains("{question}"));
+        assert!(refused("path = 'a'\ndemonstration = '{answr}'").contains("`answer`"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Credit, objectives, optimizers, stages and the training loop of Ocelli.

@@ -1,0 +1,286 @@
+//! AdamW with a learning-rate schedule and clipping by global norm.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use ocelli_model::checkpoint::{read_tensor_bytes, tensor_bytes};
+use ocelli_model::ops::adamw::{AdamWStep, adamw};
+use ocelli_model::weights::Weights;
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate goes down after warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheduler {
+    Constant,
+    /// Half a cosine from the peak to zero.
+    #[default]
+    Cosine,
+    /// A straight line from the peak to zero.
+    Linear,
+}
+
+/// Optimizer of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimConfig {
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// What the learning rate does after warm-up: `constant`, `cosine` or `linear`.
+    pub lr_scheduler_type: Scheduler,
+    /// Share of the steps in which the learning rate rises from zero.
+    pub warmup_ratio: f64,
+    /// Decay of AdamW, applied to matrices, not to gains and biases.
+    pub weight_decay: f64,
+    pub adam_beta1: f64,
+    pub adam_beta2: f64,
+    pub adam_epsilon: f64,
+    /// Gradients are scaled down to this global norm; 0 turns clipping off.
+    pub max_grad_norm: f64,
+}
+
+impl Default for OptimConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-6,
+            lr_scheduler_type: Scheduler::default(),
+            warmup_ratio: 0.0,
+            weight_decay: 0.0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            max_grad_norm: 1.0,
+        }
+    }
+}
+
+impl OptimConfig {
+    /// Learning rate of step `step` (from 0) out of `total`.
+    pub fn rate(&self, step: u64, total: u64) -> f64 {
+        let warmup = (self.warmup_ratio * total as f64).ceil();
+        let step = step as f64;
+        if step < warmup {
+            return self.learning_rate * (step + 1.0) / warmup;
+        }
+        let progress = ((step - warmup) / (total as f64 - warmup).max(1.0)).clamp(0.0, 1.0);
+        self.learning_rate
+            * match self.lr_scheduler_type {
+                Scheduler::Constant => 1.0,
+                Scheduler::Linear => 1.0 - progress,
+                Scheduler::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            }
+    }
+}
+
+/// Gradients by parameter name.
+pub type NamedGradients = BTreeMap<String, Tensor<1>>;
+
+/// Adds `more` to `sum`.
+pub fn accumulate(sum: &mut NamedGradients, more: NamedGradients) {
+    for (name, gradient) in more {
+        match sum.remove(&name) {
+            Some(before) => sum.insert(name, before + gradient),
+            None => sum.insert(name, gradient),
+        };
+    }
+}
+
+/// AdamW's state of one stage.
+#[derive(Clone, Debug)]
+pub struct Optimizer {
+    config: OptimConfig,
+    steps: u64,
+    /// First and second moment by name.
+    moments: BTreeMap<String, [Tensor<1>; 2]>,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+    pub learning_rate: f64,
+    /// False when the gradient was not finite and the step was left out.
+    pub applied: bool,
+}
+
+impl Optimizer {
+    /// No steps taken.
+    pub fn new(config: &OptimConfig) -> Self {
+        Self {
+            config: config.clone(),
+            steps: 0,
+            moments: BTreeMap::new(),
+        }
+    }
+
+    /// One step on the parameters that have gradients; `step` of `total` places it in the schedule. A gradient that is not
+    /// finite leaves everything as it was.
+    pub fn step(&mut self, weights: &mut Weights, mut gradients: NamedGradients, step: u64, total: u64) -> StepReport {
+        let squares: f64 = gradients.values().map(|g| f64::from(g.clone().square().sum().into_scalar::<f32>())).sum();
+        let grad_norm = squares.sqrt();
+        let learning_rate = self.config.rate(step, total);
+        if !grad_norm.is_finite() {
+            return StepReport {
+                grad_norm,
+                learning_rate,
+                applied: false,
+            };
+        }
+        let limit = self.config.max_grad_norm;
+        let gradient_scale = if limit > 0.0 && grad_norm > limit {
+            (limit / (grad_norm + 1e-6)) as f32
+        } else {
+            1.0
+        };
+        self.steps += 1;
+        let scalars = AdamWStep {
+            learning_rate: learning_rate as f32,
+            beta1: self.config.adam_beta1 as f32,
+            beta2: self.config.adam_beta2 as f32,
+            epsilon: self.config.adam_epsilon as f32,
+            weight_decay: 0.0,
+            step: self.steps,
+            gradient_scale,
+        };
+        let decay = self.config.weight_decay as f32;
+        let moments = &mut self.moments;
+        let matrices: Vec<String> = weights.iter().filter(|(_, p)| p.shape.len() > 1).map(|(n, _)| n.to_owned()).collect();
+        weights.update(|name, value| {
+            let Some(gradient) = gradients.remove(name) else {
+                return value;
+            };
+            let [first, second] = moments
+                .remove(name)
+                .unwrap_or_else(|| [value.zeros_like(), value.zeros_like()]);
+            let scalars = AdamWStep {
+                weight_decay: if matrices.binary_search_by(|m| m.as_str().cmp(name)).is_ok() { decay } else { 0.0 },
+                ..scalars
+            };
+            let (value, first, second) = adamw(value, gradient, first, second, scalars);
+            moments.insert(name.to_owned(), [first, second]);
+            value
+        });
+        StepReport {
+            grad_norm,
+            learning_rate,
+            applied: true,
+        }
+    }
+
+    /// The state as bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// When a moment can't be written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let named: Vec<(String, Vec<usize>, &Tensor<1>)> = self
+            .moments
+            .iter()
+            .flat_map(|(name, [first, second])| [(format!("first.{name}"), first), (format!("second.{name}"), second)])
+            .map(|(name, t)| (name, t.dims().to_vec(), t))
+            .collect();
+        tensor_bytes(named.iter().map(|(name, shape, t)| (name.as_str(), shape.as_slice(), *t)))
+    }
+
+    /// The state that [`Self::to_bytes`] wrote, after `steps` applied steps.
+    ///
+    /// # Errors
+    /// When the bytes hold something else.
+    pub fn from_bytes(config: &OptimConfig, steps: u64, bytes: &[u8], device: &Device) -> Result<Self, String> {
+        let mut halves: BTreeMap<String, Tensor<1>> = read_tensor_bytes(bytes)?
+            .into_iter()
+            .map(|(name, values)| {
+                let length = values.len();
+                (name, Tensor::from_data(TensorData::new(values, [length]), device))
+            })
+            .collect();
+        let names: Vec<String> = halves.keys().filter_map(|n| n.strip_prefix("first.").map(str::to_owned)).collect();
+        let mut moments = BTreeMap::new();
+        for name in names {
+            let pair = (halves.remove(&format!("first.{name}")), halves.remove(&format!("second.{name}")));
+            let (Some(first), Some(second)) = pair else {
+                return Err(format!("the second moment of `{name}` is missing"));
+            };
+            moments.insert(name, [first, second]);
+        }
+        Ok(Self {
+            config: config.clone(),
+            steps,
+            moments,
+        })
+    }
+
+    /// Steps applied so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_at_their_corners() {
+        let config = OptimConfig {
+            learning_rate: 1.0,
+            warmup_ratio: 0.1,
+            lr_scheduler_type: Scheduler::Cosine,
+            ..OptimConfig::default()
+        };
+        assert!((config.rate(0, 100) - 0.1).abs() < 1e-12);
+        assert!((config.rate(9, 100) - 1.0).abs() < 1e-12);
+        assert!((config.rate(10, 100) - 1.0).abs() < 1e-12);
+        assert!((config.rate(55, 100) - 0.5).abs() < 1e-12);
+        let linear = OptimConfig {
+            lr_scheduler_type: Scheduler::Linear,
+            warmup_ratio: 0.0,
+            ..config
+        };
+        assert!((linear.rate(25, 100) - 0.75).abs() < 1e-12);
+    }
+
+    #[test]
+    fn two_steps_of_a_worked_example() {
+        let device = Device::flex();
+        let mut weights = Weights::default();
+        weights.insert("w", &[1, 2], vec![1.0, -2.0], &device);
+        let config = OptimConfig {
+            learning_rate: 0.1,
+            lr_scheduler_type: Scheduler::Constant,
+            weight_decay: 0.5,
+            max_grad_norm: 0.0,
+            ..OptimConfig::default()
+        };
+        let mut optimizer = Optimizer::new(&config);
+        let (mut p, mut m, mut v) = ([1.0f64, -2.0], [0.0f64; 2], [0.0f64; 2]);
+        for (t, g) in [[0.3f32, -0.1], [0.2, 0.4]].into_iter().enumerate() {
+            let gradient = Tensor::from_floats(g, &device);
+            optimizer.step(&mut weights, [("w".to_owned(), gradient)].into(), t as u64, 2);
+            for i in 0..2 {
+                let g = f64::from(g[i]);
+                m[i] = 0.9 * m[i] + 0.1 * g;
+                v[i] = 0.999 * v[i] + 0.001 * g * g;
+                let n = t as i32 + 1;
+                let (mh, vh) = (m[i] / (1.0 - 0.9f64.powi(n)), v[i] / (1.0 - 0.999f64.powi(n)));
+                p[i] = p[i] * (1.0 - 0.1 * 0.5) - 0.1 * mh / (vh.sqrt() + 1e-8);
+            }
+        }
+        let got: Vec<f32> = weights.get("w").unwrap().value.to_data().to_vec().unwrap();
+        for (got, want) in got.iter().zip(p) {
+            assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_changes_nothing() {
+        let device = Device::flex();
+        let mut weights = Weights::default();
+        weights.insert("w", &[1], vec![1.0], &device);
+        let mut optimizer = Optimizer::new(&OptimConfig::default());
+        let gradient = Tensor::from_floats([f32::NAN], &device);
+        let report = optimizer.step(&mut weights, [("w".to_owned(), gradient)].into(), 0, 1);
+        assert!(!report.applied && optimizer.steps() == 0);
+        assert_eq!(weights.get("w").unwrap().value.to_data().try_to_vec::<f32>().unwrap(), [1.0]);
+    }
+}

@@ -1,0 +1,60 @@
+//! What can go wrong with models and checkpoints.
+
+use std::path::PathBuf;
+
+/// Errors of this crate's network and checkpoint parts.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file was read but is not what it should be.
+    #[error("{path}: {message}")]
+    Malformed { path: PathBuf, message: String },
+    /// The model is of a kind this version does not know.
+    #[error(
+        "{path}: model type `{found}` is not supported; supported: {}",
+        crate::config::SUPPORTED.join(", ")
+    )]
+    Unsupported { path: PathBuf, found: String },
+    /// Tensors the configuration asks for are not in the checkpoint.
+    #[error("the checkpoint lacks {} of the tensors its config.json asks for: {}", .names.len(), list(.names))]
+    MissingTensors { names: Vec<String> },
+    /// Tensors in the checkpoint that the configuration has no place for.
+    #[error("the checkpoint holds {} tensors its config.json has no place for: {}", .names.len(), list(.names))]
+    UnexpectedTensors { names: Vec<String> },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor `{name}` has shape {found:?}, config.json asks for {expected:?}")]
+    Shape {
+        name: String,
+        found: Vec<usize>,
+        expected: Vec<usize>,
+    },
+    /// The model reference is neither a preset nor a folder.
+    #[error("no model at `{reference}`: give a checkpoint folder or one of the presets {}", .presets.join(", "))]
+    NoSuchModel {
+        reference: String,
+        presets: Vec<String>,
+    },
+    /// Tokenizer, template or image processing failed.
+    #[error(transparent)]
+    Processing(#[from] crate::processing_error::ProcessingError),
+}
+
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names
+        .iter()
+        .take(SHOWN)
+        .map(|n| format!("`{n}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}

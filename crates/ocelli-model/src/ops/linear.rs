@@ -1,0 +1,212 @@
+//! `y = x Wᵀ + b` with the weight stored `[out, in]`, as Hugging Face checkpoints do.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+
+use super::blas::{MatrixRef, parallel_if_large, product};
+use super::{dim, elements, tensor};
+
+/// Backends that run the fused linear layer.
+#[backend_extension(Flex, Autodiff)]
+pub trait LinearOps: Backend {
+    /// `x Wᵀ`.
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `x Wᵀ + b`.
+    fn linear_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+/// `x [rows, in]`, `weight [out, in]`, `bias [out]` → `[rows, out]`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(match bias {
+        None => <Dispatch as LinearOps>::linear(x, weight),
+        Some(bias) => <Dispatch as LinearOps>::linear_bias(x, weight, bias.into_dispatch()),
+    })
+}
+
+/// Inputs kept for the backward pass.
+#[derive(Clone, Debug)]
+struct Saved {
+    x: FlexTensor,
+    weight: FlexTensor,
+}
+
+fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
+    let (rows, inputs, outputs) = (dim(x, 0), dim(x, 1), dim(weight, 0));
+    assert_eq!(inputs, dim(weight, 1), "inputs of a linear layer");
+    let mut y = match bias {
+        Some(bias) => elements(bias).repeat(rows),
+        None => vec![0.0; rows * outputs],
+    };
+    // SAFETY: sizes follow from the shapes checked above; `y` is ours.
+    unsafe {
+        product(
+            (rows, outputs, inputs),
+            y.as_mut_ptr(),
+            outputs,
+            bias.is_some(),
+            1.0,
+            MatrixRef::rows(elements(x), inputs),
+            MatrixRef::rows(elements(weight), inputs).transposed(),
+            parallel_if_large(rows, outputs, inputs),
+        );
+    }
+    tensor(y, [rows, outputs])
+}
+
+/// `dx = dy W`.
+fn input_gradient(saved: &Saved, dy: &FlexTensor) -> FlexTensor {
+    let (rows, inputs, outputs) = (dim(&saved.x, 0), dim(&saved.x, 1), dim(&saved.weight, 0));
+    let mut dx = vec![0.0; rows * inputs];
+    // SAFETY: sizes follow from the shapes; `dx` is ours.
+    unsafe {
+        product(
+            (rows, inputs, outputs),
+            dx.as_mut_ptr(),
+            inputs,
+            false,
+            1.0,
+            MatrixRef::rows(elements(dy), outputs),
+            MatrixRef::rows(elements(&saved.weight), inputs),
+            parallel_if_large(rows, inputs, outputs),
+        );
+    }
+    tensor(dx, [rows, inputs])
+}
+
+/// `dW = dyᵀ x`.
+fn weight_gradient(saved: &Saved, dy: &FlexTensor) -> FlexTensor {
+    let (rows, inputs, outputs) = (dim(&saved.x, 0), dim(&saved.x, 1), dim(&saved.weight, 0));
+    let mut dw = vec![0.0; outputs * inputs];
+    // SAFETY: sizes follow from the shapes; `dw` is ours.
+    unsafe {
+        product(
+            (outputs, inputs, rows),
+            dw.as_mut_ptr(),
+            inputs,
+            false,
+            1.0,
+            MatrixRef::rows(elements(dy), outputs).transposed(),
+            MatrixRef::rows(elements(&saved.x), inputs),
+            parallel_if_large(outputs, inputs, rows),
+        );
+    }
+    tensor(dw, [outputs, inputs])
+}
+
+/// `db = Σ_rows dy`.
+fn bias_gradient(dy: &FlexTensor) -> FlexTensor {
+    let outputs = dim(dy, 1);
+    let mut db = vec![0.0; outputs];
+    super::lanes::vectorized(
+        #[inline(always)]
+        || {
+            for row in elements(dy).chunks_exact(outputs) {
+                super::lanes::axpy(1.0, row, &mut db);
+            }
+        },
+    );
+    tensor(db, [outputs])
+}
+
+impl LinearOps for Flex {
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        forward(&x.to_contiguous(), &weight.to_contiguous(), None)
+    }
+
+    fn linear_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        forward(
+            &x.to_contiguous(),
+            &weight.to_contiguous(),
+            Some(&bias.to_contiguous()),
+        )
+    }
+}
+
+#[derive(Debug)]
+struct LinearBackward;
+
+impl Backward<Flex, 2> for LinearBackward {
+    type State = Saved;
+
+    fn backward(self, ops: Ops<Saved, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let [x, weight] = ops.parents;
+        if let Some(node) = x {
+            grads.register::<Flex>(node.id, input_gradient(&ops.state, &dy));
+        }
+        if let Some(node) = weight {
+            grads.register::<Flex>(node.id, weight_gradient(&ops.state, &dy));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LinearBiasBackward;
+
+impl Backward<Flex, 3> for LinearBiasBackward {
+    type State = Saved;
+
+    fn backward(self, ops: Ops<Saved, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let [x, weight, bias] = ops.parents;
+        if let Some(node) = x {
+            grads.register::<Flex>(node.id, input_gradient(&ops.state, &dy));
+        }
+        if let Some(node) = weight {
+            grads.register::<Flex>(node.id, weight_gradient(&ops.state, &dy));
+        }
+        if let Some(node) = bias {
+            grads.register::<Flex>(node.id, bias_gradient(&dy));
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+        let y = forward(&x, &weight, None);
+        match LinearBackward
+            .prepare::<C>([x_node, weight_node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish(Saved { x, weight }, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn linear_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
+            (x.into_parts(), weight.into_parts(), bias.into_parts());
+        let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+        let y = forward(&x, &weight, Some(&bias.to_contiguous()));
+        match LinearBiasBackward
+            .prepare::<C>([x_node, weight_node, bias_node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish(Saved { x, weight }, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}

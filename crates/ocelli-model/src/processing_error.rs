@@ -1,0 +1,160 @@
+//! What can go wrong between a task's words and pictures and the numbers a network reads.
+//!
+//! Each error names the file, row, picture or value it is about and how to mend it. It knows nothing of networks and
+//! checkpoints.
+
+use thiserror::Error;
+
+/// A tokenizer, chat template, picture or prompt that cannot be used as it is.
+#[derive(Debug, Error)]
+pub enum ProcessingError {
+    /// A file that is there but cannot be read.
+    #[error("{file}: cannot be read ({source}); check the path and its permissions")]
+    Read {
+        file: String,
+        source: std::io::Error,
+    },
+
+    /// A checkpoint without a file that is needed.
+    #[error("no {wanted} in the checkpoint; copy it from the model this checkpoint was made from")]
+    Missing { wanted: &'static str },
+
+    /// A file that is not text in UTF-8.
+    #[error("{file}: not UTF-8 text from byte {valid_up_to} on; save it as UTF-8")]
+    NotText { file: String, valid_up_to: usize },
+
+    /// A configuration file that is not the JSON expected of it.
+    #[error("{file}: {source}; compare it with the file of the original checkpoint")]
+    Json {
+        file: String,
+        source: serde_json::Error,
+    },
+
+    /// A `tokenizer.json` that the tokenizers library refuses.
+    #[error(
+        "{file}: not a usable tokenizer.json ({reason}); copy the original, or save it again with a fast tokenizer"
+    )]
+    Tokenizer { file: String, reason: String },
+
+    /// A special token that the vocabulary lacks.
+    #[error(
+        "{file}: the token {token} is missing; this network needs the tokenizer of a Qwen2-VL model or a later one"
+    )]
+    SpecialToken { file: String, token: &'static str },
+
+    /// Text or ids that the tokenizer could not turn into the other.
+    #[error("{file}: the text could not be {action} ({reason})")]
+    Coding {
+        file: String,
+        action: &'static str,
+        reason: String,
+    },
+
+    /// A template that does not parse.
+    #[error("{file}, line {line}: the chat template does not parse: {reason}")]
+    TemplateSyntax {
+        file: String,
+        line: usize,
+        reason: String,
+    },
+
+    /// A template that fails on a conversation, for instance by its own `raise_exception`.
+    #[error("{file}, line {line}: the chat template refuses this conversation: {reason}")]
+    TemplateRender {
+        file: String,
+        line: usize,
+        reason: String,
+    },
+
+    /// A list of named templates without the default one.
+    #[error(
+        "{file}: chat_template lists {found:?}, but none is named \"default\"; name one of them so"
+    )]
+    TemplateNames { file: String, found: Vec<String> },
+
+    /// A value in a preprocessor's configuration that cannot be meant or is not supported.
+    #[error("{file}: {key} = {value} cannot be used; {mend}")]
+    ConfigValue {
+        file: String,
+        key: &'static str,
+        value: String,
+        mend: &'static str,
+    },
+
+    /// A picture too long and thin, or empty.
+    #[error(
+        "a picture of {width}x{height} pixels has no size the network can read: sides must be positive and the longer \
+         at most 200 times the shorter; crop it or leave the row out"
+    )]
+    PictureShape { width: usize, height: usize },
+
+    /// Limits on the number of pixels between which no allowed size lies.
+    #[error(
+        "min_pixels {min_pixels} and max_pixels {max_pixels} leave a {width}x{height} picture no size that is a \
+         multiple of {factor}; use 0 < min_pixels <= max_pixels with max_pixels at least {factor} squared"
+    )]
+    PixelLimits {
+        width: usize,
+        height: usize,
+        factor: usize,
+        min_pixels: usize,
+        max_pixels: usize,
+    },
+
+    /// A picture that has not the size it was to be resized to.
+    #[error(
+        "a picture of {found_width}x{found_height} pixels came where {width}x{height} was needed; resize it first"
+    )]
+    PictureSize {
+        width: usize,
+        height: usize,
+        found_width: usize,
+        found_height: usize,
+    },
+
+    /// A prompt that asks for another number of pictures than the row has.
+    #[error(
+        "row {row}: the prompt has {placeholders} image placeholders but the row has {pictures} pictures; give one \
+         image part a picture, and no <|image_pad|> in the text"
+    )]
+    PictureCount {
+        row: String,
+        placeholders: usize,
+        pictures: usize,
+    },
+
+    /// A grid that the merger of the vision tower cannot divide.
+    #[error(
+        "picture {picture} has a grid of {grid:?} patches (time, height, width), whose height and width must be \
+         positive multiples of the merge size {merge}; make it with the processor of the same checkpoint"
+    )]
+    Grid {
+        picture: usize,
+        grid: [usize; 3],
+        merge: usize,
+    },
+
+    /// Image tokens that do not agree with the pictures' grids.
+    #[error(
+        "at token {position}: {found} image tokens in a row where picture {picture} needs {wanted}; expand the prompt \
+         with the same grids"
+    )]
+    ImageRun {
+        picture: usize,
+        position: usize,
+        wanted: usize,
+        found: usize,
+    },
+
+    /// Pictures left over when all image tokens are used up.
+    #[error(
+        "{pictures} grids given, but the tokens hold only {found} pictures; expand the prompt with the same grids"
+    )]
+    UnusedGrids { pictures: usize, found: usize },
+
+    /// A video placeholder, for which there are no positions yet.
+    #[error(
+        "at token {position}: a <|video_pad|>, but videos are not supported yet; give frames as pictures"
+    )]
+    Video { position: usize },
+}

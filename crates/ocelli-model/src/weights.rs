@@ -1,0 +1,177 @@
+//! Named parameters of a network.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use ocelli_core::{Purpose, SeedKey};
+use rand::RngExt;
+
+use crate::error::ModelError;
+
+/// One tensor of a checkpoint, kept flat: networks take typed views of it.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    pub shape: Vec<usize>,
+    /// `[product of shape]`, f32.
+    pub value: Tensor<1>,
+}
+
+/// All parameters by their Hugging Face names.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    parameters: BTreeMap<String, Parameter>,
+}
+
+impl Weights {
+    /// Adds a parameter from row-major values.
+    pub fn insert(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        values: Vec<f32>,
+        device: &Device,
+    ) {
+        let value = Tensor::from_data(
+            TensorData::new(values, [shape.iter().product::<usize>()]),
+            device,
+        );
+        self.parameters.insert(
+            name.into(),
+            Parameter {
+                shape: shape.to_vec(),
+                value,
+            },
+        );
+    }
+
+    /// Names in order, with their parameters.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Parameter)> {
+        self.parameters.iter().map(|(name, p)| (name.as_str(), p))
+    }
+
+    /// The parameter of that name.
+    pub fn get(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.get(name)
+    }
+
+    /// Number of scalars in all parameters.
+    pub fn len(&self) -> usize {
+        self.parameters
+            .values()
+            .map(|p| p.shape.iter().product::<usize>())
+            .sum()
+    }
+
+    /// Whether there are no parameters.
+    pub fn is_empty(&self) -> bool {
+        self.parameters.is_empty()
+    }
+
+    /// Replaces every value, with the name to tell which.
+    pub fn update(&mut self, mut f: impl FnMut(&str, Tensor<1>) -> Tensor<1>) {
+        for (name, parameter) in &mut self.parameters {
+            // Taken out, so that an update in place finds the only handle.
+            let value =
+                std::mem::replace(&mut parameter.value, Tensor::empty([0], &Device::flex()));
+            parameter.value = f(name, value);
+        }
+    }
+
+    /// The same parameters as leaves of a gradient graph; those `trainable` refuses stay constants.
+    pub fn tracked(&self, trainable: impl Fn(&str) -> bool) -> Self {
+        let parameters = self
+            .parameters
+            .iter()
+            .map(|(name, p)| {
+                let value = Tensor::from_inner(p.value.clone());
+                let value = if trainable(name) {
+                    value.require_grad()
+                } else {
+                    value
+                };
+                (
+                    name.clone(),
+                    Parameter {
+                        shape: p.shape.clone(),
+                        value,
+                    },
+                )
+            })
+            .collect();
+        Self { parameters }
+    }
+
+    /// Gradients of the tracked parameters, by name.
+    pub fn gradients(&self, gradients: &mut Gradients) -> BTreeMap<String, Tensor<1>> {
+        self.parameters
+            .iter()
+            .filter_map(|(name, p)| Some((name.clone(), p.value.grad_remove(gradients)?)))
+            .collect()
+    }
+
+    /// Checks names and shapes against what a network asks for.
+    ///
+    /// # Errors
+    /// Lists missing and unexpected names, or the first wrong shape.
+    pub fn check(&self, expected: &[(String, Vec<usize>)]) -> Result<(), ModelError> {
+        let missing: Vec<String> = expected
+            .iter()
+            .filter(|(name, _)| !self.parameters.contains_key(name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if !missing.is_empty() {
+            return Err(ModelError::MissingTensors { names: missing });
+        }
+        let known: BTreeMap<&str, &[usize]> = expected
+            .iter()
+            .map(|(n, s)| (n.as_str(), s.as_slice()))
+            .collect();
+        let unexpected: Vec<String> = self
+            .parameters
+            .keys()
+            .filter(|n| !known.contains_key(n.as_str()))
+            .cloned()
+            .collect();
+        if !unexpected.is_empty() {
+            return Err(ModelError::UnexpectedTensors { names: unexpected });
+        }
+        for (name, parameter) in &self.parameters {
+            let shape = known[name.as_str()];
+            if parameter.shape != shape {
+                return Err(ModelError::Shape {
+                    name: name.clone(),
+                    found: parameter.shape.clone(),
+                    expected: shape.to_vec(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Random weights as transformers initialises them: matrices N(0, `std`²), gains of norms one, biases zero.
+    pub fn random(expected: &[(String, Vec<usize>)], std: f32, seed: u64, device: &Device) -> Self {
+        let mut weights = Self::default();
+        for (name, shape) in expected {
+            let count = shape.iter().product();
+            let values = if shape.len() > 1 {
+                let mut rng = SeedKey::new(seed, Purpose::Weights)
+                    .task(name.as_str())
+                    .rng();
+                (0..count).map(|_| std * normal(&mut rng)).collect()
+            } else if name.ends_with(".bias") {
+                vec![0.0; count]
+            } else {
+                vec![1.0; count]
+            };
+            weights.insert(name, shape, values, device);
+        }
+        weights
+    }
+}
+
+/// A standard normal number (Box and Muller 1958).
+fn normal(rng: &mut impl rand::Rng) -> f32 {
+    let u: f64 = 1.0 - rng.random::<f64>();
+    let v: f64 = rng.random();
+    ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
+}

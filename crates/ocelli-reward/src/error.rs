@@ -1,0 +1,51 @@
+//! Errors in a reward's configuration.
+
+/// What is wrong with a list of reward nodes. Nodes are counted from 0, as they stand in the recipe.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RewardError {
+    /// The list has no node.
+    #[error(
+        "the reward has no verifier; add one, for instance reward = [ {{ verifier = \"exact\" }} ]"
+    )]
+    NoNodes,
+    /// Every node has weight 0.
+    #[error(
+        "every reward node has weight 0, so no episode would get a reward; give one a weight other than 0"
+    )]
+    NothingWeighted,
+    /// No verifier has this name.
+    #[error("reward node {node}: there is no verifier `{name}`; {hint}")]
+    UnknownVerifier {
+        node: usize,
+        name: String,
+        /// The nearest name, or all names.
+        hint: String,
+    },
+    /// A key that the verifier does not read.
+    #[error(
+        "reward node {node}: `{key}` has no effect on the verifier `{verifier}`; remove it (keys of its own: {takes})"
+    )]
+    KeyWithoutEffect {
+        node: usize,
+        verifier: &'static str,
+        key: &'static str,
+        takes: String,
+    },
+    /// A value outside of what its key allows.
+    #[error("reward node {node}: `{key} = {value}` is not allowed; it takes {wanted}")]
+    BadValue {
+        node: usize,
+        key: String,
+        value: String,
+        wanted: &'static str,
+    },
+    /// Two nodes of one name.
+    #[error(
+        "reward nodes {first} and {second} are both named `{name}`; give one of them another `name`"
+    )]
+    DuplicateName {
+        first: usize,
+        second: usize,
+        name: String,
+    },
+}

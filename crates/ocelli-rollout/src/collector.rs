@@ -1,0 +1,282 @@
+//! The collector: envs and a policy make episodes.
+
+use std::sync::Arc;
+
+use ocelli_core::{
+    Episode, Finish, Message, Observation, Outcome, Picture, SeedKey, Segment, SegmentKind, Task,
+};
+use ocelli_env::{CallCodec, Env, EnvError};
+use ocelli_model::error::ModelError;
+use ocelli_model::image_processor::ImagePatches;
+use ocelli_model::processing_error::ProcessingError;
+use ocelli_model::processor::Context;
+use rayon::prelude::*;
+
+use crate::generate::{Completion, Request, generate};
+use crate::policy::Policy;
+use crate::sampling::SamplingParams;
+
+/// What can go wrong while episodes are collected.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    #[error(transparent)]
+    Data(#[from] ocelli_data::DataError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Processing(#[from] ProcessingError),
+    /// A prompt does not fit.
+    #[error(
+        "row `{row}`: the prompt has {tokens} tokens, more than max_prompt_length {limit}; raise max_prompt_length, shorten the \
+         prompt, or use smaller pictures"
+    )]
+    PromptTooLong {
+        row: String,
+        tokens: usize,
+        limit: usize,
+    },
+}
+
+/// A task about to be attempted, its pictures at hand.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub task: Arc<Task>,
+    /// Patches of the task's pictures, by index.
+    pub images: Vec<Arc<ImagePatches>>,
+}
+
+/// Attempts at one task.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub task: Arc<Task>,
+    pub episodes: Vec<Episode>,
+    /// Patches of the pictures the episodes' segments refer to.
+    pub images: Vec<Arc<ImagePatches>>,
+}
+
+/// How a batch of episodes is made.
+pub struct CollectPlan<'a> {
+    /// Attempts at each task.
+    pub samples: usize,
+    pub sampling: &'a SamplingParams,
+    /// Longest prompt in tokens.
+    pub max_prompt_length: usize,
+    /// Turns after which an episode is cut.
+    pub max_turns: usize,
+    /// Base of the random streams; task and sample are added here.
+    pub seed: SeedKey,
+    pub codec: CallCodec,
+    /// Makes a fresh env.
+    pub env: &'a (dyn Fn() -> Box<dyn Env> + Sync),
+}
+
+/// Turns pictures into patches, many tasks at a time.
+///
+/// # Errors
+/// When a picture is unreadable or of a shape the processor refuses.
+pub fn prepare(
+    policy: &Policy,
+    tasks: &[Arc<Task>],
+    picture: impl Fn(&Task, usize) -> Result<Picture, ocelli_data::DataError> + Sync,
+) -> Result<Vec<Prepared>, CollectError> {
+    tasks
+        .par_iter()
+        .map(|task| {
+            let images = (0..task.images.len())
+                .map(|index| Ok(policy.processor.image(&picture(task, index)?)?))
+                .collect::<Result<_, CollectError>>()?;
+            Ok(Prepared {
+                task: task.clone(),
+                images,
+            })
+        })
+        .collect()
+}
+
+/// An episode in the making.
+struct Attempt {
+    env: Box<dyn Env>,
+    episode: Episode,
+    context: Arc<Context>,
+    seed: SeedKey,
+    done: bool,
+}
+
+/// Plays `plan.samples` episodes of every task. The prompt is processed once for all samples of a task.
+///
+/// # Errors
+/// When an env refuses a task or call, or a prompt can't be made or is too long.
+pub fn collect(
+    policy: &Policy,
+    tasks: &[Prepared],
+    plan: &CollectPlan,
+) -> Result<Vec<Group>, CollectError> {
+    let network = policy.network();
+    let mut groups: Vec<Vec<Attempt>> = tasks
+        .par_iter()
+        .map(|prepared| start(policy, prepared, plan))
+        .collect::<Result<_, CollectError>>()?;
+
+    for turn in 0..plan.max_turns {
+        let live: Vec<&Attempt> = groups.iter().flatten().filter(|a| !a.done).collect();
+        let requests: Vec<Request> = live
+            .chunk_by(|a, b| Arc::ptr_eq(&a.context, &b.context))
+            .map(|chunk| Request {
+                context: chunk[0].context.clone(),
+                samples: chunk
+                    .iter()
+                    .map(|a| a.seed.clone().turn(turn as u64))
+                    .collect(),
+            })
+            .collect();
+        if requests.is_empty() {
+            break;
+        }
+        let completions = generate(
+            &network,
+            &requests,
+            plan.sampling,
+            &policy.rules,
+            &policy.device,
+        );
+        let mut completions = completions.into_iter().flatten();
+        for attempt in groups.iter_mut().flatten().filter(|a| !a.done) {
+            let completion = completions.next().expect("one completion a live attempt");
+            take_turn(policy, attempt, completion, plan)?;
+        }
+    }
+    Ok(groups
+        .into_iter()
+        .zip(tasks)
+        .map(|(attempts, prepared)| Group {
+            task: prepared.task.clone(),
+            images: prepared.images.clone(),
+            episodes: attempts.into_iter().map(|a| a.episode).collect(),
+        })
+        .collect())
+}
+
+fn start(
+    policy: &Policy,
+    prepared: &Prepared,
+    plan: &CollectPlan,
+) -> Result<Vec<Attempt>, CollectError> {
+    let task = &prepared.task;
+    let mut shared: Option<(Observation, Arc<Context>, Segment)> = None;
+    (0..plan.samples)
+        .map(|sample| {
+            let seed = plan.seed.clone().task(&task.id).sample(sample as u64);
+            let mut env = (plan.env)();
+            let observation = env.reset(task, &seed)?;
+            // Samples that are shown the same share one context, and with it one pass over the prompt.
+            let (context, segment) = match &shared {
+                Some((shown, context, segment)) if *shown == observation => {
+                    (context.clone(), segment.clone())
+                }
+                _ => {
+                    let context = policy.processor.prompt(
+                        &task.id,
+                        &observation.messages,
+                        &prepared.images,
+                    )?;
+                    check_length(&task.id, &context, plan)?;
+                    let images = (0..context.images.len()).collect();
+                    let segment =
+                        observation_segment(None, images, context.ids.clone(), &observation);
+                    let context = Arc::new(context);
+                    shared = Some((observation, context.clone(), segment.clone()));
+                    (context, segment)
+                }
+            };
+            Ok(Attempt {
+                env,
+                episode: Episode {
+                    task: task.clone(),
+                    sample,
+                    segments: vec![segment],
+                    outcome: Outcome::default(),
+                },
+                context,
+                seed,
+                done: false,
+            })
+        })
+        .collect()
+}
+
+fn check_length(row: &str, context: &Context, plan: &CollectPlan) -> Result<(), CollectError> {
+    if context.ids.len() > plan.max_prompt_length {
+        return Err(CollectError::PromptTooLong {
+            row: row.to_owned(),
+            tokens: context.ids.len(),
+            limit: plan.max_prompt_length,
+        });
+    }
+    Ok(())
+}
+
+fn observation_segment(
+    parent: Option<usize>,
+    images: Vec<usize>,
+    token_ids: Vec<u32>,
+    shown: &Observation,
+) -> Segment {
+    let texts: Vec<String> = shown.messages.iter().map(Message::plain_text).collect();
+    Segment {
+        parent,
+        kind: SegmentKind::Observation { images },
+        train_mask: vec![false; token_ids.len()],
+        token_ids,
+        text: texts.join("\n"),
+    }
+}
+
+/// Records a sampled turn, lets the env act on it, and appends what the env shows next.
+fn take_turn(
+    policy: &Policy,
+    attempt: &mut Attempt,
+    completion: Completion,
+    plan: &CollectPlan,
+) -> Result<(), CollectError> {
+    let text = policy.processor.decode(&completion.token_ids)?;
+    let call = plan.codec.decode(&text);
+    let step = attempt.env.step(&call)?;
+    let segments = &mut attempt.episode.segments;
+    let ended = completion.finish == Finish::Stop;
+    segments.push(Segment {
+        parent: Some(segments.len() - 1),
+        train_mask: vec![true; completion.token_ids.len()],
+        kind: SegmentKind::Decision {
+            behavior_logprobs: completion.logprobs,
+            policy_version: policy.version,
+            finish: completion.finish,
+            call,
+        },
+        token_ids: completion.token_ids.clone(),
+        text,
+    });
+    attempt.episode.outcome.facts.extend(step.facts);
+    attempt.done = step.done;
+    if let (false, Some(observation)) = (step.done, step.observation) {
+        let ids = policy
+            .processor
+            .continuation(&observation.messages, ended)?;
+        let mut context = attempt.context.as_ref().clone();
+        for id in completion.token_ids.iter().chain(&ids) {
+            context.ids.push(*id);
+            context.positions.push([context.next_position; 3]);
+            context.next_position += 1;
+        }
+        check_length(&attempt.episode.task.id, &context, plan)?;
+        segments.push(observation_segment(
+            Some(segments.len() - 1),
+            Vec::new(),
+            ids,
+            &observation,
+        ));
+        attempt.context = Arc::new(context);
+    }
+    Ok(())
+}

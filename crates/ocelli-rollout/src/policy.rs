@@ -1,0 +1,57 @@
+//! The policy: a network with its processor, ready to sample.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use ocelli_data::resize::{PassOrder, resize_bicubic};
+use ocelli_model::checkpoint::Checkpoint;
+use ocelli_model::error::ModelError;
+use ocelli_model::processor::Processor;
+use ocelli_model::qwen2_5_vl::QwenVl;
+use ocelli_model::weights::Weights;
+
+use crate::generate::TokenRules;
+
+/// What acts: weights, processor, and how many optimizer steps made the weights.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub checkpoint: Checkpoint,
+    pub processor: Arc<Processor>,
+    pub rules: TokenRules,
+    /// Optimizer steps taken.
+    pub version: u64,
+    pub device: Device,
+}
+
+impl Policy {
+    /// A policy that samples everything but image placeholders and stops at the end of a turn.
+    ///
+    /// # Errors
+    /// When the checkpoint's tokenizer, template or image processor can't be used.
+    pub fn new(checkpoint: Checkpoint, device: &Device) -> Result<Self, ModelError> {
+        let processor = Processor::from_files(&checkpoint.files, |picture, width, height| {
+            resize_bicubic(picture, width, height, PassOrder::PillowBefore13)
+        })?;
+        let rules = TokenRules {
+            stop: processor.stop_tokens().to_vec(),
+            banned: checkpoint.config.placeholder_tokens(),
+        };
+        Ok(Self {
+            checkpoint,
+            processor: Arc::new(processor),
+            rules,
+            version: 0,
+            device: device.clone(),
+        })
+    }
+
+    /// The network without gradients.
+    pub fn network(&self) -> QwenVl {
+        QwenVl::new(&self.checkpoint.config, &self.checkpoint.weights)
+    }
+
+    /// The network of tracked weights.
+    pub fn network_of(&self, weights: &Weights) -> QwenVl {
+        QwenVl::new(&self.checkpoint.config, weights)
+    }
+}

@@ -1,0 +1,1 @@
+//! Reinforcement learning for models that see: the program and the facade.
