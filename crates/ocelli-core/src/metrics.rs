@@ -25,6 +25,13 @@ impl Metrics {
         self.0.insert(name.into(), Value::String(value.into()));
     }
 
+    /// Sets everything that `other` holds.
+    pub fn extend(&mut self, other: &Self) {
+        for (name, value) in &other.0 {
+            self.0.insert(name.clone(), value.clone());
+        }
+    }
+
     /// The number under `name`, if there is one.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.get(name).and_then(Value::as_f64)

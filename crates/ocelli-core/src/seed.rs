@@ -11,6 +11,7 @@ pub enum Purpose {
     Labels,
     Shuffle,
     Sampling,
+    Evaluation,
     Control,
 }
 
@@ -22,6 +23,7 @@ impl Purpose {
             Self::Labels => "labels",
             Self::Shuffle => "shuffle",
             Self::Sampling => "sampling",
+            Self::Evaluation => "evaluation",
             Self::Control => "control",
         }
     }

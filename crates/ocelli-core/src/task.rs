@@ -9,13 +9,40 @@ use crate::{BoundingBox, Message, Picture};
 
 /// Where a task's picture comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "StoredSource", from = "StoredSource")]
 pub enum ImageSource {
     /// A file, resolved against the data set's folder.
     Path(PathBuf),
-    /// Pixels made by a generator. Not written into episode records: the task's id names generator, seed and row.
-    #[serde(skip)]
+    /// Pixels made by a generator.
     Pixels(Picture),
+    /// Pixels that a record did not keep: the task's id names generator and row, which make them again.
+    Generated,
+}
+
+/// What a record keeps of an [`ImageSource`].
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredSource {
+    Path(PathBuf),
+    Generated,
+}
+
+impl From<ImageSource> for StoredSource {
+    fn from(source: ImageSource) -> Self {
+        match source {
+            ImageSource::Path(path) => Self::Path(path),
+            ImageSource::Pixels(_) | ImageSource::Generated => Self::Generated,
+        }
+    }
+}
+
+impl From<StoredSource> for ImageSource {
+    fn from(source: StoredSource) -> Self {
+        match source {
+            StoredSource::Path(path) => Self::Path(path),
+            StoredSource::Generated => Self::Generated,
+        }
+    }
 }
 
 /// What a right answer is.
@@ -51,5 +78,25 @@ impl Task {
     /// The row's `task` tag, or `""`.
     pub fn kind(&self) -> &str {
         self.tags.get("task").map_or("", String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_generated_pictures_can_be_written_and_read() {
+        let sources = vec![
+            ImageSource::Path("a.png".into()),
+            ImageSource::Pixels(Picture::new(1, 1, vec![0u8; 3])),
+        ];
+        let text = serde_json::to_string(&sources).unwrap();
+        assert_eq!(text, r#"[{"path":"a.png"},"generated"]"#);
+        let read: Vec<ImageSource> = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            read,
+            [ImageSource::Path("a.png".into()), ImageSource::Generated]
+        );
     }
 }

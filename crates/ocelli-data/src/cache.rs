@@ -56,6 +56,10 @@ impl PictureCache {
         match task.images.get(index) {
             Some(ImageSource::Pixels(picture)) => Ok(picture.clone()),
             Some(ImageSource::Path(path)) => self.open(path),
+            Some(ImageSource::Generated) => Err(DataError::Picture {
+                name: task.id.clone(),
+                problem: "the record did not keep its generated picture: make the row again with its generator".into(),
+            }),
             None => Err(DataError::NoSuchPicture {
                 task: task.id.clone(),
                 index,

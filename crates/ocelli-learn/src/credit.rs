@@ -56,7 +56,10 @@ mod tests {
     #[test]
     fn a_worked_group() {
         // mean 0.5, unbiased std of (0, 0, 1, 1) = sqrt(1/3)
-        let a = group_relative(&[vec![Some(0.0), Some(0.0), Some(1.0), Some(1.0)]], ScaleRewards::Group);
+        let a = group_relative(
+            &[vec![Some(0.0), Some(0.0), Some(1.0), Some(1.0)]],
+            ScaleRewards::Group,
+        );
         let want = 0.5 / ((1.0f64 / 3.0).sqrt() + 1e-4);
         for (got, want) in a[0].iter().zip([-want, -want, want, want]) {
             assert!((got - want).abs() < 1e-12);
@@ -65,7 +68,10 @@ mod tests {
 
     #[test]
     fn a_dead_group_gets_no_advantage() {
-        let a = group_relative(&[vec![Some(0.7); 4], vec![Some(0.3)], vec![None, None]], ScaleRewards::Group);
+        let a = group_relative(
+            &[vec![Some(0.7); 4], vec![Some(0.3)], vec![None, None]],
+            ScaleRewards::Group,
+        );
         assert!(a.iter().flatten().all(|&a| a == 0.0));
     }
 

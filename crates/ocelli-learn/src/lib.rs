@@ -1,1 +1,22 @@
 //! Credit, objectives, optimizers, stages and the training loop of Ocelli.
+//!
+//! Read [`grpo`] first: it is the loop. [`credit`] and [`objective`] are the mathematics it calls.
+
+pub mod credit;
+pub mod error;
+pub mod evaluation;
+pub mod grpo;
+pub mod objective;
+pub mod observer;
+pub mod optimizer;
+pub mod packing;
+pub mod recipe;
+pub mod run;
+pub mod sft;
+pub mod stage;
+pub mod train;
+
+pub use error::LearnError;
+pub use evaluation::EvalRow;
+pub use observer::Observer;
+pub use recipe::Recipe;

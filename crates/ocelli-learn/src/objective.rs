@@ -13,7 +13,12 @@ pub struct ClipBounds {
 /// `−min(r A, clip(r, 1 − ε_low, 1 + ε_high) A)` with `r = exp(log π − log π_old)`.
 ///
 /// All inputs `[tokens]`; the gradient flows through `logprob` only.
-pub fn clipped_surrogate(logprob: Tensor<1>, old_logprob: Tensor<1>, advantage: Tensor<1>, bounds: ClipBounds) -> Tensor<1> {
+pub fn clipped_surrogate(
+    logprob: Tensor<1>,
+    old_logprob: Tensor<1>,
+    advantage: Tensor<1>,
+    bounds: ClipBounds,
+) -> Tensor<1> {
     let ratio = (logprob - old_logprob).exp();
     let clipped = ratio.clone().clamp(1.0 - bounds.low, 1.0 + bounds.high);
     let plain = ratio * advantage.clone();
@@ -86,8 +91,16 @@ mod tests {
     fn the_ratio_is_clipped_only_where_that_is_worse() {
         // ratios 1.5, 1.5, 0.5, 0.5 with advantages +1, −1, +1, −1 and ε = 0.2
         let logprob = tensor(&[1.5f32.ln(), 1.5f32.ln(), 0.5f32.ln(), 0.5f32.ln()]).require_grad();
-        let bounds = ClipBounds { low: 0.2, high: 0.2 };
-        let loss = clipped_surrogate(logprob.clone(), tensor(&[0.0; 4]), tensor(&[1.0, -1.0, 1.0, -1.0]), bounds);
+        let bounds = ClipBounds {
+            low: 0.2,
+            high: 0.2,
+        };
+        let loss = clipped_surrogate(
+            logprob.clone(),
+            tensor(&[0.0; 4]),
+            tensor(&[1.0, -1.0, 1.0, -1.0]),
+            bounds,
+        );
         let gradients = &loss.clone().sum().backward();
         for (got, want) in values(loss).iter().zip([-1.2, 1.5, -0.5, 0.8]) {
             assert!((got - want).abs() < 1e-6);
@@ -102,8 +115,16 @@ mod tests {
     #[test]
     fn on_policy_the_gradient_is_the_policy_gradient() {
         let logprob = tensor(&[-0.3, -2.0]).require_grad();
-        let bounds = ClipBounds { low: 0.2, high: 0.2 };
-        let loss = clipped_surrogate(logprob.clone(), tensor(&[-0.3, -2.0]), tensor(&[0.7, -1.1]), bounds);
+        let bounds = ClipBounds {
+            low: 0.2,
+            high: 0.2,
+        };
+        let loss = clipped_surrogate(
+            logprob.clone(),
+            tensor(&[-0.3, -2.0]),
+            tensor(&[0.7, -1.1]),
+            bounds,
+        );
         let gradients = loss.sum().backward();
         let gradient = values(logprob.grad(&gradients).unwrap());
         assert!((gradient[0] + 0.7).abs() < 1e-6 && (gradient[1] - 1.1).abs() < 1e-6);

@@ -116,8 +116,17 @@ impl Optimizer {
 
     /// One step on the parameters that have gradients; `step` of `total` places it in the schedule. A gradient that is not
     /// finite leaves everything as it was.
-    pub fn step(&mut self, weights: &mut Weights, mut gradients: NamedGradients, step: u64, total: u64) -> StepReport {
-        let squares: f64 = gradients.values().map(|g| f64::from(g.clone().square().sum().into_scalar::<f32>())).sum();
+    pub fn step(
+        &mut self,
+        weights: &mut Weights,
+        mut gradients: NamedGradients,
+        step: u64,
+        total: u64,
+    ) -> StepReport {
+        let squares: f64 = gradients
+            .values()
+            .map(|g| f64::from(g.clone().square().sum().into_scalar::<f32>()))
+            .sum();
         let grad_norm = squares.sqrt();
         let learning_rate = self.config.rate(step, total);
         if !grad_norm.is_finite() {
@@ -145,7 +154,11 @@ impl Optimizer {
         };
         let decay = self.config.weight_decay as f32;
         let moments = &mut self.moments;
-        let matrices: Vec<String> = weights.iter().filter(|(_, p)| p.shape.len() > 1).map(|(n, _)| n.to_owned()).collect();
+        let matrices: Vec<String> = weights
+            .iter()
+            .filter(|(_, p)| p.shape.len() > 1)
+            .map(|(n, _)| n.to_owned())
+            .collect();
         weights.update(|name, value| {
             let Some(gradient) = gradients.remove(name) else {
                 return value;
@@ -154,7 +167,11 @@ impl Optimizer {
                 .remove(name)
                 .unwrap_or_else(|| [value.zeros_like(), value.zeros_like()]);
             let scalars = AdamWStep {
-                weight_decay: if matrices.binary_search_by(|m| m.as_str().cmp(name)).is_ok() { decay } else { 0.0 },
+                weight_decay: if matrices.binary_search_by(|m| m.as_str().cmp(name)).is_ok() {
+                    decay
+                } else {
+                    0.0
+                },
                 ..scalars
             };
             let (value, first, second) = adamw(value, gradient, first, second, scalars);
@@ -176,28 +193,51 @@ impl Optimizer {
         let named: Vec<(String, Vec<usize>, &Tensor<1>)> = self
             .moments
             .iter()
-            .flat_map(|(name, [first, second])| [(format!("first.{name}"), first), (format!("second.{name}"), second)])
+            .flat_map(|(name, [first, second])| {
+                [
+                    (format!("first.{name}"), first),
+                    (format!("second.{name}"), second),
+                ]
+            })
             .map(|(name, t)| (name, t.dims().to_vec(), t))
             .collect();
-        tensor_bytes(named.iter().map(|(name, shape, t)| (name.as_str(), shape.as_slice(), *t)))
+        tensor_bytes(
+            named
+                .iter()
+                .map(|(name, shape, t)| (name.as_str(), shape.as_slice(), *t)),
+        )
     }
 
     /// The state that [`Self::to_bytes`] wrote, after `steps` applied steps.
     ///
     /// # Errors
     /// When the bytes hold something else.
-    pub fn from_bytes(config: &OptimConfig, steps: u64, bytes: &[u8], device: &Device) -> Result<Self, String> {
+    pub fn from_bytes(
+        config: &OptimConfig,
+        steps: u64,
+        bytes: &[u8],
+        device: &Device,
+    ) -> Result<Self, String> {
         let mut halves: BTreeMap<String, Tensor<1>> = read_tensor_bytes(bytes)?
             .into_iter()
             .map(|(name, values)| {
                 let length = values.len();
-                (name, Tensor::from_data(TensorData::new(values, [length]), device))
+                (
+                    name,
+                    Tensor::from_data(TensorData::new(values, [length]), device),
+                )
             })
             .collect();
-        let names: Vec<String> = halves.keys().filter_map(|n| n.strip_prefix("first.").map(str::to_owned)).collect();
+        let names: Vec<String> = halves
+            .keys()
+            .filter_map(|n| n.strip_prefix("first.").map(str::to_owned))
+            .collect();
         let mut moments = BTreeMap::new();
         for name in names {
-            let pair = (halves.remove(&format!("first.{name}")), halves.remove(&format!("second.{name}")));
+            let pair = (
+                halves.remove(&format!("first.{name}")),
+                halves.remove(&format!("second.{name}")),
+            );
             let (Some(first), Some(second)) = pair else {
                 return Err(format!("the second moment of `{name}` is missing"));
             };
@@ -256,13 +296,21 @@ mod tests {
         let (mut p, mut m, mut v) = ([1.0f64, -2.0], [0.0f64; 2], [0.0f64; 2]);
         for (t, g) in [[0.3f32, -0.1], [0.2, 0.4]].into_iter().enumerate() {
             let gradient = Tensor::from_floats(g, &device);
-            optimizer.step(&mut weights, [("w".to_owned(), gradient)].into(), t as u64, 2);
+            optimizer.step(
+                &mut weights,
+                [("w".to_owned(), gradient)].into(),
+                t as u64,
+                2,
+            );
             for i in 0..2 {
                 let g = f64::from(g[i]);
                 m[i] = 0.9 * m[i] + 0.1 * g;
                 v[i] = 0.999 * v[i] + 0.001 * g * g;
                 let n = t as i32 + 1;
-                let (mh, vh) = (m[i] / (1.0 - 0.9f64.powi(n)), v[i] / (1.0 - 0.999f64.powi(n)));
+                let (mh, vh) = (
+                    m[i] / (1.0 - 0.9f64.powi(n)),
+                    v[i] / (1.0 - 0.999f64.powi(n)),
+                );
                 p[i] = p[i] * (1.0 - 0.1 * 0.5) - 0.1 * mh / (vh.sqrt() + 1e-8);
             }
         }
@@ -281,6 +329,15 @@ mod tests {
         let gradient = Tensor::from_floats([f32::NAN], &device);
         let report = optimizer.step(&mut weights, [("w".to_owned(), gradient)].into(), 0, 1);
         assert!(!report.applied && optimizer.steps() == 0);
-        assert_eq!(weights.get("w").unwrap().value.to_data().try_to_vec::<f32>().unwrap(), [1.0]);
+        assert_eq!(
+            weights
+                .get("w")
+                .unwrap()
+                .value
+                .to_data()
+                .try_to_vec::<f32>()
+                .unwrap(),
+            [1.0]
+        );
     }
 }

@@ -38,7 +38,11 @@ pub struct Tree {
 impl Tree {
     /// Rows it takes in a packed batch.
     pub fn rows(&self) -> usize {
-        let branches: usize = self.branches.iter().map(|b| b.tokens.len().saturating_sub(1)).sum();
+        let branches: usize = self
+            .branches
+            .iter()
+            .map(|b| b.tokens.len().saturating_sub(1))
+            .sum();
         self.context.ids.len() + branches
     }
 
@@ -76,10 +80,17 @@ pub struct TokenScores {
 }
 
 /// One pass of the network over the packed trees. The last token of a branch predicts nothing and takes no row.
-pub fn score(network: &QwenVl, trees: &[Tree], temperature: f32, banned: &[u32], device: &Device) -> TokenScores {
+pub fn score(
+    network: &QwenVl,
+    trees: &[Tree],
+    temperature: f32,
+    banned: &[u32],
+    device: &Device,
+) -> TokenScores {
     let contexts: Vec<&Context> = trees.iter().map(|t| t.context.as_ref()).collect();
     let packed = PackedContexts::new(network, &contexts, device);
-    let (mut prompt_rows, mut prompt_positions) = (packed.rows.as_slice(), packed.positions.as_slice());
+    let (mut prompt_rows, mut prompt_positions) =
+        (packed.rows.as_slice(), packed.positions.as_slice());
 
     let (mut rows, mut positions) = (Vec::new(), Vec::new());
     let mut forest = Forest {
@@ -102,7 +113,11 @@ pub fn score(network: &QwenVl, trees: &[Tree], temperature: f32, banned: &[u32],
             let start = rows.len();
             for (i, (&token, &scored)) in branch.tokens.iter().zip(&branch.mask).enumerate() {
                 if scored {
-                    sources.push(if i == 0 { prompt.end - 1 } else { start + i - 1 } as u32);
+                    sources.push(if i == 0 {
+                        prompt.end - 1
+                    } else {
+                        start + i - 1
+                    } as u32);
                     targets.push(token);
                 }
                 if i + 1 < branch.tokens.len() {
@@ -144,5 +159,8 @@ pub fn score(network: &QwenVl, trees: &[Tree], temperature: f32, banned: &[u32],
 
 /// The numbers of a tensor.
 pub fn values(tensor: Tensor<1>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().expect("networks compute in f32")
+    tensor
+        .into_data()
+        .try_into_vec()
+        .expect("networks compute in f32")
 }

@@ -115,11 +115,27 @@ impl Processor {
         Ok(ids)
     }
 
-    /// Expands placeholders and computes positions.
+    /// A context of ids whose image placeholders are expanded already: a recorded prompt.
     ///
     /// # Errors
     /// When pictures and placeholders don't match.
-    pub fn context(
+    pub fn expanded(
+        &self,
+        ids: &[u32],
+        images: &[Arc<ImagePatches>],
+    ) -> Result<Context, ProcessingError> {
+        let grids: Vec<[usize; 3]> = images.iter().map(|i| i.grid_thw).collect();
+        let (positions, delta) = rope_index(ids, &grids, &self.special, self.images.merge_size)?;
+        Ok(Context {
+            next_position: ids.len() as i32 + delta,
+            ids: ids.to_vec(),
+            images: images.to_vec(),
+            positions,
+        })
+    }
+
+    /// Expands placeholders and computes positions.
+    fn context(
         &self,
         row: &str,
         ids: &[u32],
@@ -128,13 +144,7 @@ impl Processor {
         let merge = self.images.merge_size;
         let grids: Vec<[usize; 3]> = images.iter().map(|i| i.grid_thw).collect();
         let ids = expand_image_tokens(row, ids, &grids, self.special.image_pad, merge)?;
-        let (positions, delta) = rope_index(&ids, &grids, &self.special, merge)?;
-        Ok(Context {
-            next_position: ids.len() as i32 + delta,
-            ids,
-            images,
-            positions,
-        })
+        self.expanded(&ids, &images)
     }
 
     /// Text of sampled tokens, special tokens left out.

@@ -60,7 +60,7 @@ pub struct Group {
 pub struct CollectPlan<'a> {
     /// Attempts at each task.
     pub samples: usize,
-    pub sampling: &'a SamplingParams,
+    pub sampling: SamplingParams,
     /// Longest prompt in tokens.
     pub max_prompt_length: usize,
     /// Turns after which an episode is cut.
@@ -137,7 +137,7 @@ pub fn collect(
         let completions = generate(
             &network,
             &requests,
-            plan.sampling,
+            &plan.sampling,
             &policy.rules,
             &policy.device,
         );

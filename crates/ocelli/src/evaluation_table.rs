@@ -3,46 +3,10 @@
 //! The same pivot feeds the terminal ([`format_eval_table`]) and the report page, so both order phases, tasks and
 //! scores alike.
 
-use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
-
-/// The task name under which an evaluation of all rows together is written.
-const ALL_TASKS: &str = "all";
-
-/// One line of `evals.jsonl`: the mean scores of held-out rows at one moment of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EvalRow {
-    /// The stage that had just ended, or `start` before the first one.
-    pub after: String,
-    /// Position of that stage in the recipe; −1 for `start`. It keeps two stages of one kind apart.
-    #[serde(default = "before_first_stage")]
-    pub stage_index: i64,
-    /// How answers were drawn: `greedy` or `sampled`.
-    pub mode: String,
-    /// The task the rows belong to; `all` for all rows together.
-    pub task: String,
-    /// Number of rows scored.
-    pub rows: u64,
-    /// Mean of each score over the rows. A score written as `null` (not a number) is left out when read.
-    #[serde(deserialize_with = "finite_scores")]
-    pub scores: BTreeMap<String, f64>,
-}
-
-fn before_first_stage() -> i64 {
-    -1
-}
-
-/// Reads a map of scores and drops those that are `null`, which is how a number that is not finite is written.
-pub(crate) fn finite_scores<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, f64>, D::Error> {
-    let scores = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
-    Ok(scores
-        .into_iter()
-        .filter_map(|(name, score)| score.map(|score| (name, score)))
-        .collect())
-}
+use ocelli_learn::evaluation::ALL_TASKS;
+pub use ocelli_learn::evaluation::EvalRow;
+pub(crate) use ocelli_learn::evaluation::finite_scores;
 
 /// A moment of a run at which it was evaluated: after which stage, and that stage's position.
 pub(crate) type Phase = (i64, String);

@@ -1,0 +1,666 @@
+//! The recipe: one TOML file that says what is trained, on what, for which reward, and how.
+
+use std::path::{Path, PathBuf};
+
+use ocelli_data::DataConfig;
+use ocelli_model::checkpoint::ConfigOverrides;
+use ocelli_reward::{NodeConfig, RewardGraph};
+use ocelli_rollout::SamplingParams;
+use serde::{Deserialize, Serialize};
+
+use crate::credit::ScaleRewards;
+use crate::error::LearnError;
+use crate::objective::LossType;
+use crate::optimizer::OptimConfig;
+
+/// A whole recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Which model is trained.
+    pub model: ModelConfig,
+    /// The run: its name, seed and folder.
+    #[serde(default)]
+    pub run: RunConfig,
+    /// Where data files are.
+    #[serde(default)]
+    pub data: DataRoot,
+    /// What is measured after every stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval: Option<EvalConfig>,
+    /// The stages, in order.
+    #[serde(default)]
+    pub stage: Vec<StageConfig>,
+}
+
+/// Which model is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// A preset such as `tiny-qwen2_5_vl`, or a checkpoint folder.
+    pub path: String,
+    /// Sizes of a preset to change: `vision_hidden_size`, `vision_depth`, `vision_intermediate_size`, `num_hidden_layers`.
+    #[serde(default, skip_serializing_if = "ConfigOverrides::is_empty")]
+    pub overrides: ConfigOverrides,
+}
+
+/// The run: its name, seed and folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name of the run's folder; by default the recipe's file name.
+    pub name: Option<String>,
+    /// Folder that holds the runs.
+    pub output_dir: PathBuf,
+    /// Seed of everything random in the run.
+    pub seed: u64,
+    /// Writes a checkpoint every so many steps, besides one at the end of each stage; 0 writes those only.
+    pub save_steps: u64,
+    /// Writes the episodes of every so many steps; 0 writes none.
+    pub log_episodes_steps: u64,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            output_dir: PathBuf::from("runs"),
+            seed: 0,
+            save_steps: 0,
+            log_episodes_steps: 50,
+        }
+    }
+}
+
+/// Where data files are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataRoot {
+    /// Folder that the stages' `path`s are relative to; by default the recipe's own. `--data DIR` sets it.
+    pub root: Option<PathBuf>,
+}
+
+/// What is measured after every stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Held-out rows.
+    pub data: DataConfig,
+    /// Scores to report; weights have no effect here.
+    pub metrics: Vec<NodeConfig>,
+    /// How answers are drawn: `greedy`, `sampled` (temperature 1), or both.
+    #[serde(default = "both_modes")]
+    pub modes: Vec<EvalMode>,
+    /// Tokens after which an answer is cut.
+    #[serde(default = "default_completion_length")]
+    pub max_completion_length: usize,
+    /// Pictures shown in the report.
+    #[serde(default = "default_gallery")]
+    pub gallery: usize,
+}
+
+/// How answers are drawn in an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EvalMode {
+    Greedy,
+    Sampled,
+}
+
+impl EvalMode {
+    /// The word used in recipes and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Greedy => "greedy",
+            Self::Sampled => "sampled",
+        }
+    }
+
+    /// The sampler's settings.
+    pub fn sampling(self, max_completion_length: usize) -> SamplingParams {
+        let greedy = SamplingParams::greedy(max_completion_length);
+        match self {
+            Self::Greedy => greedy,
+            Self::Sampled => SamplingParams {
+                temperature: 1.0,
+                ..greedy
+            },
+        }
+    }
+}
+
+fn both_modes() -> Vec<EvalMode> {
+    vec![EvalMode::Greedy, EvalMode::Sampled]
+}
+
+fn default_completion_length() -> usize {
+    64
+}
+
+fn default_gallery() -> usize {
+    24
+}
+
+/// What a stage does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageKind {
+    /// Supervised fine-tuning on demonstrations.
+    Sft,
+    /// Group-relative policy optimisation.
+    Grpo,
+}
+
+impl StageKind {
+    /// The word used in recipes, metrics and folder names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sft => "sft",
+            Self::Grpo => "grpo",
+        }
+    }
+}
+
+/// One stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// What it does: `sft` or `grpo`.
+    pub kind: StageKind,
+    /// Its tasks.
+    pub data: DataConfig,
+    /// How many rows make a step.
+    #[serde(default)]
+    pub batch: BatchConfig,
+    /// How completions are sampled (`grpo`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutConfig>,
+    /// What is rewarded (`grpo`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reward: Vec<NodeConfig>,
+    /// Credit and objective (`grpo`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<AlgorithmConfig>,
+    /// Optimizer and learning rate.
+    #[serde(default)]
+    pub optim: OptimConfig,
+    /// When the stage ends.
+    pub exit: ExitConfig,
+}
+
+/// How many rows make a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchConfig {
+    /// Rows of data in one optimizer step: demonstrations in `sft`, prompts in `grpo`.
+    pub size: usize,
+    /// Tokens computed at once; larger batches are cut into pieces whose gradients add up.
+    pub max_tokens: usize,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self {
+            size: 16,
+            max_tokens: 16_384,
+        }
+    }
+}
+
+/// How completions are sampled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutConfig {
+    /// Completions a prompt (the group size G).
+    pub num_generations: usize,
+    /// Tokens after which a completion is cut.
+    pub max_completion_length: usize,
+    /// Longest prompt in tokens, image tokens included; a longer one is an error.
+    pub max_prompt_length: usize,
+    /// Divides the logits.
+    pub temperature: f32,
+    /// Samples from the smallest set of tokens with this probability; 1 keeps all.
+    pub top_p: f32,
+    /// Samples from this many most likely tokens; 0 keeps all.
+    pub top_k: usize,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self {
+            num_generations: 8,
+            max_completion_length: 64,
+            max_prompt_length: 2048,
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+        }
+    }
+}
+
+impl RolloutConfig {
+    /// The sampler's settings.
+    pub fn sampling(&self) -> SamplingParams {
+        SamplingParams {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            max_completion_length: self.max_completion_length,
+        }
+    }
+}
+
+/// Coupled settings under one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Group z-score, symmetric clip 0.2, mean of sequence means.
+    #[default]
+    Grpo,
+    /// No division by the standard deviation; sums divided by a constant.
+    DrGrpo,
+    /// Clip 0.2 below and 0.28 above, mean over all tokens.
+    Dapo,
+}
+
+/// Credit and objective.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlgorithmConfig {
+    /// Sets the keys below together: `grpo`, `dr_grpo` or `dapo`. Keys given beside it win.
+    pub preset: Preset,
+    /// Weight of the KL penalty against the model at the start of the stage; 0 needs no reference.
+    pub beta: f64,
+    /// The ratio is clipped below 1 − epsilon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// The ratio is clipped above 1 + epsilon_high; by default epsilon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epsilon_high: Option<f64>,
+    /// How token losses are averaged: `grpo`, `dapo` or `dr_grpo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_type: Option<LossType>,
+    /// What centred rewards are divided by: `group`, `batch` or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_rewards: Option<ScaleRewards>,
+    /// Optimizer steps on the same completions; 0 means 1.
+    pub num_iterations: usize,
+    /// Control arm: rewards are shuffled over the batch, so that they say nothing about their completions.
+    pub shuffle_rewards: bool,
+}
+
+impl AlgorithmConfig {
+    /// Lower and upper width of the clip.
+    pub fn epsilons(&self) -> (f64, f64) {
+        let low = self.epsilon.unwrap_or(0.2);
+        let preset_high = if self.preset == Preset::Dapo {
+            0.28
+        } else {
+            low
+        };
+        (low, self.epsilon_high.unwrap_or(preset_high))
+    }
+
+    /// How token losses are averaged.
+    pub fn loss_type(&self) -> LossType {
+        self.loss_type.unwrap_or(match self.preset {
+            Preset::Grpo => LossType::Grpo,
+            Preset::DrGrpo => LossType::DrGrpo,
+            Preset::Dapo => LossType::Dapo,
+        })
+    }
+
+    /// What centred rewards are divided by.
+    pub fn scale_rewards(&self) -> ScaleRewards {
+        self.scale_rewards.unwrap_or(match self.preset {
+            Preset::DrGrpo => ScaleRewards::None,
+            Preset::Grpo | Preset::Dapo => ScaleRewards::Group,
+        })
+    }
+}
+
+/// When a stage ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExitConfig {
+    /// Optimizer steps.
+    pub max_steps: u64,
+}
+
+impl Recipe {
+    /// Reads a recipe file and applies `key=value` overrides such as `run.seed=3` or `stage.1.optim.learning_rate=1e-4`
+    /// (stages count from 0; a stage's kind also names it: `stage.grpo.…`).
+    ///
+    /// # Errors
+    /// Names the line or key and what to write instead.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self, LearnError> {
+        let text = std::fs::read_to_string(path).map_err(LearnError::file(path))?;
+        let fail = |message: String| LearnError::Recipe {
+            path: path.to_owned(),
+            message,
+        };
+        let recipe = if overrides.is_empty() {
+            toml::from_str(&text).map_err(|e| fail(explain(&e)))?
+        } else {
+            let mut table: toml::Table = toml::from_str(&text).map_err(|e| fail(explain(&e)))?;
+            for change in overrides {
+                set(&mut table, change).map_err(fail)?;
+            }
+            table.try_into::<Self>().map_err(|e| fail(explain(&e)))?
+        };
+        recipe.check().map_err(fail)?;
+        Ok(recipe)
+    }
+
+    /// What can be known to be wrong without reading any data.
+    fn check(&self) -> Result<(), String> {
+        if let Some(eval) = &self.eval {
+            eval.data.check().map_err(|e| format!("eval: {e}"))?;
+            RewardGraph::new(&eval.metrics).map_err(|e| format!("eval: {e}"))?;
+            if eval.modes.is_empty() {
+                return Err("eval: `modes` is empty; give \"greedy\", \"sampled\" or both".into());
+            }
+            require(
+                eval.max_completion_length > 0,
+                "eval",
+                "max_completion_length",
+                "at least 1",
+            )?;
+        }
+        for (index, stage) in self.stage.iter().enumerate() {
+            let name = format!("stage {index} ({})", stage.kind.name());
+            stage.data.check().map_err(|e| format!("{name}: {e}"))?;
+            stage.check(&name)?;
+        }
+        Ok(())
+    }
+}
+
+fn require(holds: bool, place: &str, key: &str, mend: &str) -> Result<(), String> {
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("{place}: `{key}` must be {mend}"))
+    }
+}
+
+impl StageConfig {
+    fn check(&self, name: &str) -> Result<(), String> {
+        require(self.batch.size > 0, name, "batch.size", "at least 1")?;
+        require(
+            self.batch.max_tokens > 0,
+            name,
+            "batch.max_tokens",
+            "at least 1",
+        )?;
+        let rate = self.optim.learning_rate;
+        require(
+            rate.is_finite() && rate >= 0.0,
+            name,
+            "optim.learning_rate",
+            "a number from 0 on",
+        )?;
+        require(
+            (0.0..=1.0).contains(&self.optim.warmup_ratio),
+            name,
+            "optim.warmup_ratio",
+            "between 0 and 1",
+        )?;
+        match self.kind {
+            StageKind::Sft => {
+                for (key, given) in [
+                    ("rollout", self.rollout.is_some()),
+                    ("reward", !self.reward.is_empty()),
+                    ("algorithm", self.algorithm.is_some()),
+                ] {
+                    if given {
+                        return Err(format!(
+                            "{name}: `{key}` has no effect in a supervised stage; remove it or make the stage `kind = \"grpo\"`"
+                        ));
+                    }
+                }
+                Ok(())
+            }
+            StageKind::Grpo => self.check_grpo(name),
+        }
+    }
+
+    fn check_grpo(&self, name: &str) -> Result<(), String> {
+        for (key, given) in [
+            ("data.label_noise", self.data.label_noise.is_some()),
+            ("data.demonstration", self.data.demonstration.is_some()),
+        ] {
+            if given {
+                return Err(format!(
+                    "{name}: `{key}` has no effect here, the reward sees the true answer; remove it"
+                ));
+            }
+        }
+        RewardGraph::new(&self.reward).map_err(|e| format!("{name}: {e}"))?;
+        let rollout = self.rollout.clone().unwrap_or_default();
+        require(
+            rollout.num_generations >= 2,
+            name,
+            "rollout.num_generations",
+            "at least 2: a group of one has nothing to compare with",
+        )?;
+        require(
+            rollout.max_completion_length > 0,
+            name,
+            "rollout.max_completion_length",
+            "at least 1",
+        )?;
+        require(
+            rollout.temperature.is_finite() && rollout.temperature > 0.0,
+            name,
+            "rollout.temperature",
+            "above 0: without chance all samples of a group are the same",
+        )?;
+        require(
+            rollout.top_p > 0.0 && rollout.top_p <= 1.0,
+            name,
+            "rollout.top_p",
+            "above 0 and at most 1",
+        )?;
+        let algorithm = self.algorithm.clone().unwrap_or_default();
+        let (low, high) = algorithm.epsilons();
+        require(
+            (0.0..=1.0).contains(&low),
+            name,
+            "algorithm.epsilon",
+            "between 0 and 1",
+        )?;
+        require(high >= 0.0, name, "algorithm.epsilon_high", "0 or more")?;
+        require(algorithm.beta >= 0.0, name, "algorithm.beta", "0 or more")
+    }
+}
+
+/// Applies one `path.to.key=value`.
+fn set(table: &mut toml::Table, change: &str) -> Result<(), String> {
+    let (path, value) = change.split_once('=').ok_or_else(|| {
+        format!("`--set {change}` has no `=`; write `--set key=value`, such as `--set run.seed=1`")
+    })?;
+    // A word that is no TOML value is meant as a string.
+    let value = toml::from_str::<toml::Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut t| t.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut parts: Vec<&str> = path.split('.').collect();
+    let last = parts.pop().unwrap_or_default();
+    let mut place = table;
+    let mut parts = parts.into_iter();
+    while let Some(part) = parts.next() {
+        let entry = place
+            .entry(part)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        place = match entry {
+            toml::Value::Table(table) => table,
+            toml::Value::Array(list) => {
+                let which = parts.next().unwrap_or_default();
+                let count = list.len();
+                let found = list.iter_mut().enumerate().find(|(i, item)| {
+                    which == i.to_string()
+                        || item.get("kind").and_then(toml::Value::as_str) == Some(which)
+                });
+                match found.map(|(_, item)| item) {
+                    Some(toml::Value::Table(table)) => table,
+                    _ => {
+                        return Err(format!(
+                            "`--set {change}`: `{part}` has no `{which}`; it has the entries 0 to {}",
+                            count.saturating_sub(1)
+                        ));
+                    }
+                }
+            }
+            _ => return Err(format!("`--set {change}`: `{part}` is not a table")),
+        };
+    }
+    place.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// The message of a TOML error, with the nearest known key where a key is unknown.
+fn explain(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let words: Vec<&str> = error.message().split('`').collect();
+    // serde says: unknown field `x`, expected one of `a`, `b`
+    let suggestion = match words.as_slice() {
+        [before, unknown, known @ ..]
+            if before.starts_with("unknown field") || before.starts_with("unknown variant") =>
+        {
+            let known: Vec<&str> = known.iter().skip(1).step_by(2).copied().collect();
+            ocelli_data::suggest(unknown, &known)
+        }
+        _ => None,
+    };
+    let text = text.trim_end();
+    match suggestion {
+        Some(word) => format!("{text}\ndid you mean `{word}`?"),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+[model]
+path = "tiny-qwen2_5_vl"
+
+[[stage]]
+kind = "sft"
+data = { generator = "pointing", rows = 10 }
+exit = { max_steps = 3 }
+
+[[stage]]
+kind = "grpo"
+data = { generator = "pointing", rows = 10 }
+rollout = { num_generations = 4 }
+reward = [ { verifier = "box_iou" } ]
+exit = { max_steps = 2 }
+"#;
+
+    fn read(text: &str, overrides: &[&str]) -> Result<Recipe, LearnError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recipe.toml");
+        std::fs::write(&path, text).unwrap();
+        let overrides: Vec<String> = overrides.iter().map(|s| (*s).to_owned()).collect();
+        Recipe::read(&path, &overrides)
+    }
+
+    fn message(text: &str) -> String {
+        read(text, &[]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn resolved_recipes_read_back_as_they_are() {
+        let recipe = read(
+            MINIMAL,
+            &[
+                "run.seed=3",
+                "stage.grpo.optim.learning_rate=0.5",
+                "stage.0.exit.max_steps=9",
+                "run.name=x",
+            ],
+        )
+        .unwrap();
+        assert_eq!(recipe.run.seed, 3);
+        assert_eq!(recipe.run.name.as_deref(), Some("x"));
+        assert_eq!(recipe.stage[1].optim.learning_rate, 0.5);
+        assert_eq!(recipe.stage[0].exit.max_steps, 9);
+        let text = toml::to_string(&recipe).unwrap();
+        assert_eq!(read(&text, &[]).unwrap(), recipe);
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_the_nearest_known_one() {
+        let text = message(&MINIMAL.replace("num_generations", "num_generation"));
+        assert!(
+            text.contains("num_generation") && text.contains("did you mean `num_generations`?"),
+            "{text}"
+        );
+        let text = message(&MINIMAL.replace("kind = \"grpo\"", "kind = \"gpro\""));
+        assert!(text.contains("did you mean `grpo`?"), "{text}");
+    }
+
+    #[test]
+    fn settings_that_mean_nothing_are_refused_with_the_mend() {
+        for (from, to, wanted) in [
+            ("num_generations = 4", "num_generations = 1", "at least 2"),
+            (
+                "rows = 10 }\nexit",
+                "rows = 10 }\nrollout = { top_k = 3 }\nexit",
+                "no effect in a supervised stage",
+            ),
+            (
+                "rows = 10 }\nrollout",
+                "rows = 10, label_noise = { outward = 1.0, jitter = 1.0 } }\nrollout",
+                "true answer",
+            ),
+            (
+                "num_generations = 4",
+                "num_generations = 4, temperature = 0.0",
+                "above 0",
+            ),
+            ("box_iou", "box_iuo", "box_iou"),
+            (
+                "reward = [ { verifier = \"box_iou\" } ]\n",
+                "",
+                "no verifier",
+            ),
+        ] {
+            assert!(MINIMAL.contains(from), "{from}");
+            let text = message(&MINIMAL.replacen(from, to, 1));
+            assert!(text.contains(wanted), "{to}: {text}");
+        }
+    }
+
+    #[test]
+    fn overrides_say_what_is_wrong_with_them() {
+        for (change, wanted) in [
+            ("run.seed", "no `=`"),
+            ("stage.7.exit.max_steps=1", "no `7`"),
+            ("model.path.x=1", "not a table"),
+        ] {
+            let text = read(MINIMAL, &[change]).unwrap_err().to_string();
+            assert!(text.contains(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn presets_set_what_is_not_given() {
+        let dapo = AlgorithmConfig {
+            preset: Preset::Dapo,
+            ..AlgorithmConfig::default()
+        };
+        assert_eq!(dapo.epsilons(), (0.2, 0.28));
+        assert_eq!(dapo.loss_type(), LossType::Dapo);
+        let grpo = AlgorithmConfig {
+            epsilon: Some(0.1),
+            ..AlgorithmConfig::default()
+        };
+        assert_eq!(grpo.epsilons(), (0.1, 0.1));
+        assert_eq!(grpo.loss_type(), LossType::Grpo);
+    }
+}

@@ -1,0 +1,98 @@
+//! Supervised fine-tuning: the mean negative log-probability of the demonstrations' tokens.
+
+use ocelli_core::Metrics;
+use ocelli_data::Dataset;
+use ocelli_rollout::{Policy, Prepared, prepare};
+use std::sync::Arc;
+
+use crate::error::LearnError;
+use crate::packing::{Branch, Tree, score, values};
+use crate::stage::{RowOrder, Session, StageEnd, StagePlan, record_step, run_steps, update};
+
+/// Runs the stage.
+///
+/// # Errors
+/// When a row has no demonstration, a picture can't be read, or a file can't be written.
+pub fn run(
+    session: &mut Session,
+    plan: &mut StagePlan,
+    data: &Dataset,
+) -> Result<StageEnd, LearnError> {
+    let batch = plan.config.batch;
+    let total = plan.config.exit.max_steps;
+    let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
+    run_steps(session, plan, |session, optimizer, step| {
+        let tasks = order.tasks(data, step, batch.size);
+        let prepared = prepare(&session.policy, &tasks, |task, index| {
+            data.picture(task, index)
+        })?;
+        let trees = prepared
+            .iter()
+            .map(|prepared| demonstration_tree(&session.policy, data, prepared))
+            .collect::<Result<Vec<Tree>, _>>()?;
+        let tokens: usize = trees.iter().map(Tree::scored).sum();
+        session.tokens += trees.iter().map(Tree::rows).sum::<usize>() as u64;
+
+        let (mut nll, mut right, mut entropy) = (0.0, 0.0, 0.0);
+        let policy = &mut session.policy;
+        let (device, banned) = (
+            policy.device.clone().autodiff(),
+            policy.rules.banned.clone(),
+        );
+        let report = update(
+            policy,
+            optimizer,
+            &trees,
+            batch.max_tokens,
+            (step, total),
+            |network, range| {
+                let scores = score(network, &trees[range], 1.0, &banned, &device);
+                let loss = -scores.logprob.sum() / tokens as f32;
+                nll += sum(&values(loss.clone()));
+                right += sum(&values(scores.is_peak));
+                entropy += sum(&values(scores.entropy));
+                loss
+            },
+        );
+        let mut metrics = Metrics::default();
+        metrics.set("loss", nll);
+        metrics.set("mean_token_accuracy", right / tokens as f64);
+        metrics.set("entropy", entropy / tokens as f64);
+        record_step(&mut metrics, &report);
+        Ok(metrics)
+    })
+}
+
+fn sum(values: &[f32]) -> f64 {
+    values.iter().map(|v| f64::from(*v)).sum()
+}
+
+/// The row's prompt with its demonstration and the end-of-turn token.
+fn demonstration_tree(
+    policy: &Policy,
+    data: &Dataset,
+    prepared: &Prepared,
+) -> Result<Tree, LearnError> {
+    let task = &prepared.task;
+    let text = task
+        .demonstration
+        .as_deref()
+        .ok_or_else(|| LearnError::Row {
+            data: data.name.clone(),
+            row: task.id.clone(),
+            message:
+                "no answer to imitate; give the row an answer, or leave it out of supervised stages"
+                    .into(),
+        })?;
+    let processor = &policy.processor;
+    let context = processor.prompt(&task.id, &task.messages, &prepared.images)?;
+    let mut tokens = processor.tokenizer.encode(text)?;
+    tokens.push(processor.special.im_end);
+    Ok(Tree {
+        context: Arc::new(context),
+        branches: vec![Branch {
+            mask: vec![true; tokens.len()],
+            tokens,
+        }],
+    })
+}

@@ -1,0 +1,368 @@
+//! A whole run: the stages of a recipe, evaluated after each.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use burn::tensor::Device;
+use ocelli_data::Dataset;
+use ocelli_model::checkpoint::Checkpoint;
+use ocelli_model::qwen2_5_vl::QwenVl;
+use ocelli_reward::RewardGraph;
+use ocelli_rollout::Policy;
+
+use crate::error::LearnError;
+use crate::evaluation::{EvalRow, Moment, answer, gallery, summarise};
+use crate::observer::Observer;
+use crate::optimizer::Optimizer;
+use crate::recipe::{EvalConfig, EvalMode, Recipe, StageKind};
+use crate::run::{Progress, Run};
+use crate::stage::{Session, StageEnd, StagePlan};
+use crate::{grpo, sft};
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Finished {
+    pub folder: PathBuf,
+    /// Evaluations, in order.
+    pub evaluations: Vec<EvalRow>,
+    /// Newest checkpoint.
+    pub checkpoint: Option<PathBuf>,
+    pub end: StageEnd,
+}
+
+/// The data sets of a recipe, read before anything is trained: a mistake in the last stage is found at once.
+struct RecipeData {
+    stages: Vec<Dataset>,
+    eval: Option<(EvalConfig, Dataset, RewardGraph)>,
+}
+
+impl RecipeData {
+    fn load(recipe: &Recipe, root: &Path) -> Result<Self, LearnError> {
+        let seed = recipe.run.seed;
+        let stages = recipe
+            .stage
+            .iter()
+            .map(|stage| ocelli_data::load(&stage.data, root, seed))
+            .collect::<Result<_, _>>()?;
+        let eval = match &recipe.eval {
+            None => None,
+            Some(eval) => Some((
+                eval.clone(),
+                ocelli_data::load(&eval.data, root, seed)?,
+                RewardGraph::new(&eval.metrics)?,
+            )),
+        };
+        Ok(Self { stages, eval })
+    }
+}
+
+/// Reads everything a recipe names and returns one line a part, without training.
+///
+/// # Errors
+/// What [`train`] would fail with before its first step.
+pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
+    let data = RecipeData::load(recipe, root)?;
+    let device = Device::flex();
+    let checkpoint = Checkpoint::open(
+        &recipe.model.path,
+        &recipe.model.overrides,
+        recipe.run.seed,
+        &device,
+    )?;
+    let policy = Policy::new(checkpoint, &device)?;
+    let mut lines = vec![format!(
+        "model {}: {} parameters, {} tokens in the vocabulary",
+        policy.checkpoint.origin,
+        policy.checkpoint.weights.len(),
+        policy.processor.tokenizer.vocab_size()
+    )];
+    for (stage, data) in recipe.stage.iter().zip(&data.stages) {
+        lines.push(format!(
+            "{}: {} steps of {} rows, from {} rows of {}",
+            stage.kind.name(),
+            stage.exit.max_steps,
+            stage.batch.size,
+            data.tasks.len(),
+            data.name
+        ));
+    }
+    if let Some((_, data, _)) = &data.eval {
+        lines.push(format!("eval: {} rows of {}", data.tasks.len(), data.name));
+    }
+    Ok(lines)
+}
+
+/// Trains a recipe from its first stage in a new run folder.
+///
+/// # Errors
+/// When data, model or run folder can't be used.
+pub fn train(
+    recipe: &Recipe,
+    name: &str,
+    root: &Path,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Finished, LearnError> {
+    let data = RecipeData::load(recipe, root)?;
+    let device = Device::flex();
+    let checkpoint = Checkpoint::open(
+        &recipe.model.path,
+        &recipe.model.overrides,
+        recipe.run.seed,
+        &device,
+    )?;
+    let policy = Policy::new(checkpoint, &device)?;
+    let run = Run::create(recipe, name)?;
+    observer.message(&format!("run folder {}", run.folder().display()));
+    let session = session(recipe, policy, run, root, observer, stop);
+    run_stages(recipe, &data, session, None)
+}
+
+/// Goes on with a run from its newest checkpoint, or from the start when it has none.
+///
+/// # Errors
+/// When the folder is no run, or its checkpoint can't be read.
+pub fn resume(
+    folder: &Path,
+    recipe: &Recipe,
+    root: &Path,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Finished, LearnError> {
+    let data = RecipeData::load(recipe, root)?;
+    let device = Device::flex();
+    let latest = Run::latest_checkpoint(folder)?;
+    let (checkpoint, progress) = match &latest {
+        Some((progress, path)) => (Checkpoint::load(path, &device)?, progress.clone()),
+        None => (
+            Checkpoint::open(
+                &recipe.model.path,
+                &recipe.model.overrides,
+                recipe.run.seed,
+                &device,
+            )?,
+            Progress {
+                stage: 0,
+                step: 0,
+                optimizer_steps: 0,
+                version: 0,
+                tokens: 0,
+            },
+        ),
+    };
+    let stage = recipe
+        .stage
+        .get(progress.stage)
+        .ok_or_else(|| LearnError::Resume {
+            path: folder.to_owned(),
+            message: format!(
+                "its checkpoint belongs to stage {}, which the recipe lacks",
+                progress.stage
+            ),
+        })?;
+    let stage_over = progress.step >= stage.exit.max_steps;
+    Run::rewind(folder, &progress, stage_over)?;
+    let mut policy = Policy::new(checkpoint, &device)?;
+    policy.version = progress.version;
+    let run = Run::open(folder)?;
+    observer.message(&format!(
+        "resuming {} after step {} of stage {} ({})",
+        folder.display(),
+        progress.step,
+        progress.stage + 1,
+        stage.kind.name()
+    ));
+    let mut session = session(recipe, policy, run, root, observer, stop);
+    session.tokens = progress.tokens;
+    run_stages(recipe, &data, session, latest)
+}
+
+fn session<'a>(
+    recipe: &Recipe,
+    policy: Policy,
+    run: Run,
+    root: &'a Path,
+    observer: &'a mut dyn Observer,
+    stop: &'a AtomicBool,
+) -> Session<'a> {
+    Session {
+        policy,
+        run,
+        observer,
+        root,
+        seed: recipe.run.seed,
+        save_steps: recipe.run.save_steps,
+        log_episodes_steps: recipe.run.log_episodes_steps,
+        stop,
+        tokens: 0,
+    }
+}
+
+fn run_stages(
+    recipe: &Recipe,
+    data: &RecipeData,
+    mut session: Session,
+    from: Option<(Progress, PathBuf)>,
+) -> Result<Finished, LearnError> {
+    // A preset's random weights answer nothing, so only given checkpoints are measured before the first stage.
+    let starts_from_checkpoint = Path::new(&recipe.model.path).is_dir();
+    if from.is_none() && starts_from_checkpoint {
+        evaluate(
+            &mut session,
+            data,
+            Moment {
+                after: "start",
+                stage_index: -1,
+            },
+        )?;
+    }
+    let mut end = StageEnd::Done;
+    let first = from.as_ref().map_or(0, |(progress, _)| progress.stage);
+    for (index, config) in recipe.stage.iter().enumerate().skip(first) {
+        let moment = Moment {
+            after: config.kind.name(),
+            stage_index: index as i64,
+        };
+        let resumed = from
+            .as_ref()
+            .filter(|(progress, _)| progress.stage == index);
+        let mut plan = StagePlan {
+            index,
+            config,
+            start: resumed.map_or(0, |(progress, _)| progress.step),
+            optimizer: optimizer(config, resumed, &session)?,
+        };
+        if plan.start < config.exit.max_steps {
+            end = match config.kind {
+                StageKind::Sft => sft::run(&mut session, &mut plan, &data.stages[index])?,
+                StageKind::Grpo => {
+                    let reference = reference(recipe, &session, index)?;
+                    grpo::run(
+                        &mut session,
+                        &mut plan,
+                        &data.stages[index],
+                        reference.as_ref(),
+                    )?
+                }
+            };
+            if end == StageEnd::Stopped {
+                break;
+            }
+        }
+        if !evaluated(&session, moment)? {
+            evaluate(&mut session, data, moment)?;
+        }
+    }
+    let folder = session.run.folder().to_owned();
+    Ok(Finished {
+        evaluations: read_evaluations(&folder)?,
+        checkpoint: Run::latest_checkpoint(&folder)?.map(|(_, path)| path),
+        folder,
+        end,
+    })
+}
+
+fn optimizer(
+    config: &crate::recipe::StageConfig,
+    resumed: Option<&(Progress, PathBuf)>,
+    session: &Session,
+) -> Result<Optimizer, LearnError> {
+    let Some((progress, path)) = resumed else {
+        return Ok(Optimizer::new(&config.optim));
+    };
+    let bytes = Run::optimizer_state(path)?;
+    Optimizer::from_bytes(
+        &config.optim,
+        progress.optimizer_steps,
+        &bytes,
+        &session.policy.device,
+    )
+    .map_err(|message| LearnError::Resume {
+        path: path.clone(),
+        message,
+    })
+}
+
+/// The model that a stage's KL penalty pulls to: the one it started from.
+fn reference(
+    recipe: &Recipe,
+    session: &Session,
+    stage: usize,
+) -> Result<Option<QwenVl>, LearnError> {
+    let beta = recipe.stage[stage]
+        .algorithm
+        .as_ref()
+        .map_or(0.0, |a| a.beta);
+    if beta == 0.0 {
+        return Ok(None);
+    }
+    let device = &session.policy.device;
+    // The last checkpoint of the stage before, if there was one.
+    let before = Run::checkpoints(session.run.folder())?
+        .into_iter()
+        .filter(|(p, _)| p.stage + 1 == stage)
+        .max();
+    let checkpoint = match before {
+        Some((_, path)) => Checkpoint::load(&path, device)?,
+        None => Checkpoint::open(
+            &recipe.model.path,
+            &recipe.model.overrides,
+            recipe.run.seed,
+            device,
+        )?,
+    };
+    Ok(Some(QwenVl::new(&checkpoint.config, &checkpoint.weights)))
+}
+
+fn evaluated(session: &Session, moment: Moment) -> Result<bool, LearnError> {
+    let rows = read_evaluations(session.run.folder())?;
+    Ok(rows.iter().any(|row| row.stage_index == moment.stage_index))
+}
+
+fn evaluate(session: &mut Session, data: &RecipeData, moment: Moment) -> Result<(), LearnError> {
+    let Some((config, data, metrics)) = &data.eval else {
+        return Ok(());
+    };
+    for (i, &mode) in config.modes.iter().enumerate() {
+        session.observer.message(&format!(
+            "evaluating {} rows ({}) after {}",
+            data.tasks.len(),
+            mode.name(),
+            moment.after
+        ));
+        let episodes = answer(
+            &session.policy,
+            data,
+            metrics,
+            mode,
+            config.max_completion_length,
+            session.seed,
+        )?;
+        if i == 0 || mode == EvalMode::Greedy {
+            let rows = gallery(&episodes, data, moment, config.gallery)?;
+            if i == 0 {
+                session.run.append("gallery.jsonl", &rows)?;
+            }
+        }
+        session
+            .run
+            .append("evals.jsonl", &summarise(&episodes, moment, mode))?;
+    }
+    Ok(())
+}
+
+/// The evaluations of a run so far.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn read_evaluations(folder: &Path) -> Result<Vec<EvalRow>, LearnError> {
+    let path = folder.join("evals.jsonl");
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path).map_err(LearnError::file(&path))?;
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
+}

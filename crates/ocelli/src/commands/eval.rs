@@ -1,0 +1,164 @@
+//! `ocelli eval`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use ocelli_data::{DataConfig, Generator, PointingConfig, Split};
+use ocelli_learn::evaluation::{EvalRow, Moment, answer, summarise};
+use ocelli_learn::recipe::EvalMode;
+use ocelli_learn::{LearnError, Recipe};
+use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides};
+use ocelli_reward::{NodeConfig, RewardGraph};
+use ocelli_rollout::Policy;
+
+use super::{data_root, misuse, print};
+use crate::evaluation_table::format_eval_table;
+
+/// Arguments of `ocelli eval`.
+#[derive(Args)]
+pub struct Arguments {
+    /// Checkpoint folder.
+    checkpoint: String,
+    /// Held-out rows: a JSONL file in VLM-R1's format, a folder with `val.jsonl`, or `pointing`.
+    #[arg(long, required_unless_present = "recipe")]
+    data: Option<PathBuf>,
+    /// Take rows and metrics from the `[eval]` table of this recipe.
+    #[arg(long)]
+    recipe: Option<PathBuf>,
+    /// At most this many rows.
+    #[arg(long, value_name = "N")]
+    rows: Option<usize>,
+    /// Only rows of these tasks.
+    #[arg(long, value_name = "TASK")]
+    task: Vec<String>,
+    /// How answers are drawn.
+    #[arg(long, value_enum, default_value_t = Mode::Both)]
+    mode: Mode,
+    /// Tokens after which an answer is cut.
+    #[arg(long, value_name = "N")]
+    max_completion_length: Option<usize>,
+    /// Seed of sampling and of generated rows.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How answers are drawn.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// The most likely token at every step.
+    Greedy,
+    /// At temperature 1.
+    Sampled,
+    Both,
+}
+
+impl Mode {
+    fn modes(self) -> &'static [EvalMode] {
+        match self {
+            Self::Greedy => &[EvalMode::Greedy],
+            Self::Sampled => &[EvalMode::Sampled],
+            Self::Both => &[EvalMode::Greedy, EvalMode::Sampled],
+        }
+    }
+}
+
+/// Rows of the generator when no number is given.
+const GENERATED_ROWS: usize = 500;
+
+/// Measures.
+///
+/// # Errors
+/// When checkpoint or data can't be used.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let device = burn::tensor::Device::flex();
+    let (config, metrics, root, length) = source(arguments)?;
+    let data = ocelli_data::load(&config, &root, arguments.seed).map_err(LearnError::from)?;
+    let graph = RewardGraph::new(&metrics)?;
+    let checkpoint = Checkpoint::open(
+        &arguments.checkpoint,
+        &ConfigOverrides::default(),
+        arguments.seed,
+        &device,
+    )?;
+    let policy = Policy::new(checkpoint, &device)?;
+    let length = arguments.max_completion_length.unwrap_or(length);
+    let moment = Moment {
+        after: "checkpoint",
+        stage_index: 0,
+    };
+    let mut rows: Vec<EvalRow> = Vec::new();
+    for &mode in arguments.mode.modes() {
+        let episodes = answer(&policy, &data, &graph, mode, length, arguments.seed)?;
+        rows.extend(summarise(&episodes, moment, mode));
+    }
+    if arguments.json {
+        return print(&format!("{:#}\n", serde_json::json!(rows)));
+    }
+    print(&format_eval_table(&rows))
+}
+
+/// Rows, metrics, the folder paths are relative to, and the length of answers.
+fn source(arguments: &Arguments) -> anyhow::Result<(DataConfig, Vec<NodeConfig>, PathBuf, usize)> {
+    let (mut config, metrics, root, length) = match &arguments.recipe {
+        Some(path) => {
+            let recipe = Recipe::read(path, &[])?;
+            let root = data_root(&recipe, path);
+            let eval = recipe.eval.ok_or_else(|| {
+                misuse(format!(
+                    "{}: there is no [eval] table; give --data",
+                    path.display()
+                ))
+            })?;
+            let root = arguments.data.clone().unwrap_or(root);
+            (eval.data, eval.metrics, root, eval.max_completion_length)
+        }
+        None => {
+            let data = arguments.data.as_deref().unwrap_or(Path::new(""));
+            (rows_of(data), default_metrics(), PathBuf::new(), 64)
+        }
+    };
+    if arguments.rows.is_some() {
+        config.rows = arguments.rows;
+    }
+    if !arguments.task.is_empty() {
+        config.tasks.clone_from(&arguments.task);
+    }
+    Ok((config, metrics, root, length))
+}
+
+fn rows_of(data: &Path) -> DataConfig {
+    if data == Path::new(Generator::Pointing.name()) {
+        return DataConfig {
+            generator: Some(Generator::Pointing),
+            split: Some(Split::Val),
+            rows: Some(GENERATED_ROWS),
+            pointing: Some(PointingConfig::default()),
+            ..DataConfig::default()
+        };
+    }
+    let path = if data.is_dir() {
+        data.join("val.jsonl")
+    } else {
+        data.to_owned()
+    };
+    DataConfig {
+        path: Some(path),
+        ..DataConfig::default()
+    }
+}
+
+/// Boxes are measured by overlap, everything else by equality; a verifier that does not fit a row's answer stays out.
+fn default_metrics() -> Vec<NodeConfig> {
+    let mut iou50 = NodeConfig::new("box_iou");
+    iou50.name = Some("iou_at_50".into());
+    iou50.threshold = Some(0.5);
+    vec![
+        NodeConfig::new("box_iou"),
+        iou50,
+        NodeConfig::new("exact"),
+        NodeConfig::new("tags"),
+    ]
+}

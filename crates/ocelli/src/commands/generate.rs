@@ -1,0 +1,142 @@
+//! `ocelli generate`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use ocelli_core::{Message, Part, Purpose, Role, SeedKey};
+use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides};
+use ocelli_rollout::generate::{Request, generate};
+use ocelli_rollout::{Policy, SamplingParams};
+
+use super::{misuse, print};
+
+/// Arguments of `ocelli generate`.
+#[derive(Args)]
+pub struct Arguments {
+    /// Checkpoint folder.
+    #[arg(long)]
+    model: String,
+    /// A picture; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// The question.
+    prompt: String,
+    /// The system prompt; without it, the model's chat template decides.
+    #[arg(long)]
+    system: Option<String>,
+    /// Divides the logits; 0 takes the most likely token at every step.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Samples from the smallest set of tokens with this probability.
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f32,
+    /// Samples from this many most likely tokens; 0 keeps all.
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Tokens after which an answer is cut.
+    #[arg(long, default_value_t = 128)]
+    max_completion_length: usize,
+    /// Answers to print.
+    #[arg(long, short, default_value_t = 1)]
+    number: u64,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print JSON lines with token ids and log-probabilities.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Answers.
+///
+/// # Errors
+/// When checkpoint or pictures can't be read.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if !(arguments.temperature.is_finite() && arguments.temperature >= 0.0) {
+        return Err(misuse(format!(
+            "--temperature {}: give a number from 0 on",
+            arguments.temperature
+        )));
+    }
+    if !(arguments.top_p > 0.0 && arguments.top_p <= 1.0) {
+        return Err(misuse(format!(
+            "--top-p {}: give a number above 0 and at most 1",
+            arguments.top_p
+        )));
+    }
+    let device = burn::tensor::Device::flex();
+    let checkpoint = Checkpoint::open(
+        &arguments.model,
+        &ConfigOverrides::default(),
+        arguments.seed,
+        &device,
+    )?;
+    let policy = Policy::new(checkpoint, &device)?;
+    let images = arguments
+        .image
+        .iter()
+        .map(|path| {
+            Ok(policy
+                .processor
+                .image(&ocelli_data::decode_picture(path)?)?)
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut content: Vec<Part> = (0..images.len())
+        .map(|index| Part::Image { index })
+        .collect();
+    content.push(Part::Text {
+        text: arguments.prompt.clone(),
+    });
+    let system = arguments
+        .system
+        .iter()
+        .map(|text| Message::text(Role::System, text.as_str()));
+    let messages: Vec<Message> = system
+        .chain([Message {
+            role: Role::User,
+            content,
+        }])
+        .collect();
+    let context = Arc::new(
+        policy
+            .processor
+            .prompt("command line", &messages, &images)?,
+    );
+    let key = SeedKey::new(arguments.seed, Purpose::Sampling);
+    let request = Request {
+        context,
+        samples: (0..arguments.number)
+            .map(|i| key.clone().sample(i))
+            .collect(),
+    };
+    let params = SamplingParams {
+        temperature: arguments.temperature,
+        top_p: arguments.top_p,
+        top_k: arguments.top_k,
+        max_completion_length: arguments.max_completion_length.max(1),
+    };
+    let completions = generate(
+        &policy.network(),
+        &[request],
+        &params,
+        &policy.rules,
+        &policy.device,
+    );
+    let mut text = String::new();
+    for completion in completions.into_iter().flatten() {
+        let answer = policy.processor.decode(&completion.token_ids)?;
+        if arguments.json {
+            let line = serde_json::json!({
+                "text": answer,
+                "token_ids": completion.token_ids,
+                "logprobs": completion.logprobs,
+                "finish": completion.finish,
+            });
+            text += &format!("{line}\n");
+        } else {
+            text += answer.trim_end();
+            text.push('\n');
+        }
+    }
+    print(&text)
+}

@@ -1,0 +1,146 @@
+//! `ocelli train`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use ocelli_learn::Recipe;
+use ocelli_learn::stage::StageEnd;
+use ocelli_learn::train::{Finished, plan, resume, train};
+
+use super::{Terminal, data_root, misuse, print, stop_flag};
+use crate::evaluation_table::format_eval_table;
+use crate::progress::Progress;
+use crate::report::write_report;
+
+/// Arguments of `ocelli train`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The recipe, a TOML file.
+    #[arg(required_unless_present = "resume", conflicts_with = "resume")]
+    recipe: Option<PathBuf>,
+    /// Go on with this run folder from its newest checkpoint.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Change a key of the recipe, such as `--set run.seed=1` or `--set stage.grpo.exit.max_steps=50`.
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
+    overrides: Vec<String>,
+    /// Folder with the data files that the recipe names.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    data: Option<PathBuf>,
+    /// Seed of everything random.
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    seed: Option<u64>,
+    /// Name of the run's folder; by default the recipe's file name.
+    #[arg(long, conflicts_with = "resume")]
+    name: Option<String>,
+    /// Read recipe, model and data, say what would be done, and stop.
+    #[arg(long)]
+    dry_run: bool,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print the evaluations as JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Trains.
+///
+/// # Errors
+/// When the recipe, its data or the run folder can't be used.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(folder) = &arguments.resume {
+        return go_on(folder, arguments);
+    }
+    let path = arguments
+        .recipe
+        .as_deref()
+        .ok_or_else(|| misuse("give a recipe, or --resume RUN"))?;
+    let mut overrides = arguments.overrides.clone();
+    if let Some(seed) = arguments.seed {
+        overrides.push(format!("run.seed={seed}"));
+    }
+    if let Some(data) = &arguments.data {
+        let folder = absolute(data)?;
+        overrides.push(format!(
+            "data.root={}",
+            toml::Value::String(folder.display().to_string())
+        ));
+    }
+    let mut recipe = Recipe::read(path, &overrides)?;
+    let root = absolute(&data_root(&recipe, path))?;
+    if arguments.dry_run {
+        return print(&(plan(&recipe, &root)?.join("\n") + "\n"));
+    }
+    // The resolved recipe stands on its own, wherever it is read.
+    recipe.data.root = Some(root.clone());
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+    let name = arguments
+        .name
+        .clone()
+        .or_else(|| recipe.run.name.clone())
+        .or(stem)
+        .unwrap_or_else(|| "run".into());
+    let stop = stop_flag()?;
+    let mut terminal = Terminal(Progress::new(arguments.quiet));
+    let finished = train(&recipe, &name, &root, &mut terminal, &stop)?;
+    tell(&finished, arguments, &terminal.0)
+}
+
+fn go_on(folder: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+    let path = folder.join("resolved.toml");
+    if !path.is_file() {
+        return Err(misuse(format!(
+            "{}: no run here (resolved.toml is missing); give a folder that `ocelli train` made",
+            folder.display()
+        )));
+    }
+    let recipe = Recipe::read(&path, &[])?;
+    let root = data_root(&recipe, &path);
+    if arguments.dry_run {
+        return print(&(plan(&recipe, &root)?.join("\n") + "\n"));
+    }
+    let stop = stop_flag()?;
+    let mut terminal = Terminal(Progress::new(arguments.quiet));
+    let finished = resume(folder, &recipe, &root, &mut terminal, &stop)?;
+    tell(&finished, arguments, &terminal.0)
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    })
+    .with_context(|| path.display().to_string())
+}
+
+fn tell(finished: &Finished, arguments: &Arguments, progress: &Progress) -> anyhow::Result<()> {
+    let report = write_report(&finished.folder)?;
+    if finished.end == StageEnd::Stopped {
+        progress.message(&format!(
+            "stopped with a checkpoint; go on with: ocelli train --resume {}",
+            finished.folder.display()
+        ));
+    }
+    if arguments.json {
+        let text = serde_json::json!({
+            "run": finished.folder,
+            "checkpoint": finished.checkpoint,
+            "report": report,
+            "evaluations": finished.evaluations,
+        });
+        return print(&format!("{text:#}\n"));
+    }
+    let mut text = String::new();
+    if !finished.evaluations.is_empty() {
+        text += &format_eval_table(&finished.evaluations);
+        text.push('\n');
+    }
+    if let Some(checkpoint) = &finished.checkpoint {
+        text += &format!("checkpoint  {}\n", checkpoint.display());
+    }
+    text += &format!("report      {}\n", report.display());
+    print(&text)
+}
