@@ -48,6 +48,10 @@ pub struct PointingConfig {
     pub noise: u8,
     /// Whether the edges of shapes are smoothed.
     pub smooth: bool,
+    /// How unevenly the scene is lit: the share of red light lost from right to left, of green from the bottom up, and of
+    /// blue from left to right. With 0 the ground looks the same everywhere, and a network that knows relative positions only
+    /// takes far longer to learn where things are.
+    pub lighting: f64,
 }
 
 impl Default for PointingConfig {
@@ -61,6 +65,7 @@ impl Default for PointingConfig {
             shapes: vec![Shape::Circle, Shape::Square, Shape::Triangle],
             noise: 0,
             smooth: true,
+            lighting: 0.4,
         }
     }
 }
@@ -89,6 +94,12 @@ impl PointingConfig {
             return refuse(format!(
                 "`picture = {}` must be at most {LARGEST_PICTURE} pixels",
                 self.picture
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.lighting) {
+            return refuse(format!(
+                "`lighting = {}` must be a share from 0 to 1",
+                self.lighting
             ));
         }
         if repeats(&self.colors) || repeats(&self.shapes) {
@@ -256,6 +267,7 @@ fn draw_scene(config: &PointingConfig, rng: &mut impl Rng) -> (Scene, Picture) {
     let mut rgb = canvas.into_rgb();
     // Last, so that the same seed gives the same scenes with and without noise.
     add_noise(&mut rgb, config.noise, rng);
+    light(&mut rgb, side, config.lighting);
     let scene = Scene {
         side,
         objects,
@@ -298,6 +310,23 @@ fn are_apart(a: [usize; 2], a_size: usize, b: [usize; 2], b_size: usize) -> bool
     (0..2).any(|axis| a[axis] + a_size + GAP <= b[axis] || b[axis] + b_size + GAP <= a[axis])
 }
 
+/// Dims each channel along its own direction; see [`PointingConfig::lighting`].
+fn light(rgb: &mut [u8], side: usize, lost: f64) {
+    let falloff: Vec<f64> = (0..side).map(|i| lost * i as f64 / side as f64).collect();
+    for (y, row) in rgb.chunks_exact_mut(3 * side).enumerate() {
+        for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
+            let kept = [
+                1.0 - lost + falloff[x],
+                1.0 - lost + falloff[y],
+                1.0 - falloff[x],
+            ];
+            for (value, kept) in pixel.iter_mut().zip(kept) {
+                *value = (f64::from(*value) * kept) as u8;
+            }
+        }
+    }
+}
+
 /// Adds to each value an integer drawn uniformly from `-amplitude..=amplitude`.
 fn add_noise(rgb: &mut [u8], amplitude: u8, rng: &mut impl Rng) {
     if amplitude == 0 {
@@ -325,7 +354,7 @@ mod tests {
     fn pixels(row: &Row) -> &Picture {
         match &row.task.images[0] {
             ImageSource::Pixels(picture) => picture,
-            ImageSource::Path(_) => panic!("generated pictures are pixels"),
+            other => panic!("generated pictures are pixels, not {other:?}"),
         }
     }
 

@@ -206,7 +206,9 @@ def config(ids):
             "num_key_value_heads": 2,
             "pad_token_id": pad,
             "rms_norm_eps": 1e-06,
-            "rope_parameters": {"mrope_section": [4, 6, 6], "rope_theta": 1000000.0, "rope_type": "default"},
+            # A base of 10 and wide sections for height and width: with the published base of a million, positions in a picture of
+            # four by four tokens would turn these 16 frequencies by less than a tenth of a radian.
+            "rope_parameters": {"mrope_section": [2, 7, 7], "rope_theta": 10.0, "rope_type": "default"},
             "sliding_window": None,
             "tie_word_embeddings": True,
             "use_cache": True,

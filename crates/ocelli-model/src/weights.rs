@@ -148,16 +148,25 @@ impl Weights {
         Ok(())
     }
 
-    /// Random weights as transformers initialises them: matrices N(0, `std`²), gains of norms one, biases zero.
+    /// Random weights: embeddings N(0, `std`²), other matrices uniform within ±1/√inputs (PyTorch's default for linear layers),
+    /// gains of norms one, biases zero. One standard deviation for all matrices, as transformers has it, suits wide layers;
+    /// at a width of 64 it is so small that the picture is ignored for the first thousand steps.
     pub fn random(expected: &[(String, Vec<usize>)], std: f32, seed: u64, device: &Device) -> Self {
         let mut weights = Self::default();
         for (name, shape) in expected {
             let count = shape.iter().product();
-            let values = if shape.len() > 1 {
-                let mut rng = SeedKey::new(seed, Purpose::Weights)
-                    .task(name.as_str())
-                    .rng();
+            let mut rng = SeedKey::new(seed, Purpose::Weights)
+                .task(name.as_str())
+                .rng();
+            let values = if name.ends_with("embed_tokens.weight") || name == "lm_head.weight" {
                 (0..count).map(|_| std * normal(&mut rng)).collect()
+            } else if let [_, inputs @ ..] = shape.as_slice()
+                && !inputs.is_empty()
+            {
+                let bound = 1.0 / (inputs.iter().product::<usize>() as f32).sqrt();
+                (0..count)
+                    .map(|_| rng.random_range(-bound..bound))
+                    .collect()
             } else if name.ends_with(".bias") {
                 vec![0.0; count]
             } else {

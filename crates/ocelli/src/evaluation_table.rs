@@ -3,7 +3,6 @@
 //! The same pivot feeds the terminal ([`format_eval_table`]) and the report page, so both order phases, tasks and
 //! scores alike.
 
-
 use ocelli_learn::evaluation::ALL_TASKS;
 pub use ocelli_learn::evaluation::EvalRow;
 pub(crate) use ocelli_learn::evaluation::finite_scores;

@@ -43,6 +43,25 @@ pub struct Forest {
 }
 
 impl Forest {
+    /// The tasks of different trees write through raw pointers, so what they own must be theirs alone.
+    fn assert_sound(&self) {
+        let mut owner = vec![usize::MAX; self.rows];
+        for (tree, segments) in self.trees.iter().enumerate() {
+            for range in segments
+                .iter()
+                .flat_map(|s| s.ancestors.iter().chain([&s.rows]))
+            {
+                for owner in &mut owner[range.clone()] {
+                    assert!(
+                        *owner == usize::MAX || *owner == tree,
+                        "trees share no rows"
+                    );
+                    *owner = tree;
+                }
+            }
+        }
+    }
+
     /// Separate sequences of the given lengths, one after the other: packed prompts, or windows of images.
     pub fn sequences(lengths: impl IntoIterator<Item = usize>, causal: bool) -> Self {
         let mut rows = 0;
@@ -314,7 +333,19 @@ fn forward(
     forest: &Forest,
 ) -> (FlexTensor, Vec<f32>) {
     let rows = forest.rows;
-    assert_eq!(rows, dim(query, 0), "one query row a row of the forest");
+    for (tensor, heads) in [
+        (query, layout.heads),
+        (key, layout.kv_heads),
+        (value, layout.kv_heads),
+    ] {
+        let shape = [dim(tensor, 0), dim(tensor, 1)];
+        assert_eq!(
+            shape,
+            [rows, heads * layout.head_dim],
+            "rows of the forest, whole heads"
+        );
+    }
+    forest.assert_sound();
     let heads = Heads {
         layout,
         query: elements(query),
