@@ -81,7 +81,8 @@ pub struct DataConfig {
     /// Which rows a generator makes: `train` (the default) or `val`. The two share none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
-    /// Settings of the generator `pointing`: `objects`, `size`, `picture`, `colors`, `shapes`, `noise`, `smooth`.
+    /// Settings of the generator `pointing`: `objects`, `size`, `picture`, `colors`, `shapes`, `noise`, `smooth`,
+    /// `lighting`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointing: Option<PointingConfig>,
 

@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use ocelli_data::DataError;
+use ocelli_model::error::ModelError;
+
 /// Errors of training and evaluation.
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
     #[error(transparent)]
-    Data(#[from] ocelli_data::DataError),
+    Data(#[from] DataError),
     #[error(transparent)]
     Reward(#[from] ocelli_reward::RewardError),
     #[error(transparent)]
     Collect(#[from] ocelli_rollout::CollectError),
     #[error(transparent)]
-    Model(#[from] ocelli_model::error::ModelError),
+    Model(#[from] ModelError),
     #[error(transparent)]
     Processing(#[from] ocelli_model::processing_error::ProcessingError),
     /// The recipe can't be read or means nothing.
@@ -49,7 +52,13 @@ pub enum LearnError {
 impl LearnError {
     /// Whether the user's recipe or command is at fault (exit code 2) rather than the run (exit code 1).
     pub fn is_misuse(&self) -> bool {
-        matches!(self, Self::Recipe { .. } | Self::Reward(_))
+        matches!(
+            self,
+            Self::Recipe { .. }
+                | Self::Reward(_)
+                | Self::Data(DataError::Config { .. })
+                | Self::Model(ModelError::NoSuchModel { .. })
+        )
     }
 
     /// For `map_err` on file operations.

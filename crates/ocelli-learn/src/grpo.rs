@@ -56,7 +56,9 @@ pub fn run(
         }
         if session.log_episodes_steps > 0 && step.is_multiple_of(session.log_episodes_steps) {
             let episodes = groups.iter().flat_map(|g| &g.episodes);
-            session.run.save_episodes("grpo", step + 1, episodes)?;
+            session
+                .run
+                .save_episodes(&format!("{}-grpo", stage_index + 1), step + 1, episodes)?;
         }
 
         // credit
@@ -77,7 +79,7 @@ pub fn run(
         let tokens = TokenBatch::new(&groups, &trees, &advantages, &algorithm, &rollout);
         session.tokens += trees.iter().map(Tree::rows).sum::<usize>() as u64;
         let mut metrics = Metrics::default();
-        for _ in 0..algorithm.num_iterations.max(1) {
+        for _ in 0..algorithm.num_iterations {
             let learner = Learner {
                 stage: &stage,
                 rollout: &rollout,

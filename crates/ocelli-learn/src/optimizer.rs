@@ -314,7 +314,13 @@ mod tests {
                 p[i] = p[i] * (1.0 - 0.1 * 0.5) - 0.1 * mh / (vh.sqrt() + 1e-8);
             }
         }
-        let got: Vec<f32> = weights.get("w").unwrap().value.to_data().to_vec().unwrap();
+        let got: Vec<f32> = weights
+            .get("w")
+            .unwrap()
+            .value
+            .to_data()
+            .try_to_vec()
+            .unwrap();
         for (got, want) in got.iter().zip(p) {
             assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want}");
         }

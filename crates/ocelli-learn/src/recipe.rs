@@ -264,7 +264,7 @@ pub enum Preset {
 }
 
 /// Credit and objective.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlgorithmConfig {
     /// Sets the keys below together: `grpo`, `dr_grpo` or `dapo`. Keys given beside it win.
@@ -283,10 +283,25 @@ pub struct AlgorithmConfig {
     /// What centred rewards are divided by: `group`, `batch` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_rewards: Option<ScaleRewards>,
-    /// Optimizer steps on the same completions; 0 means 1.
+    /// Optimizer steps on the same completions.
     pub num_iterations: usize,
     /// Control arm: rewards are shuffled over the batch, so that they say nothing about their completions.
     pub shuffle_rewards: bool,
+}
+
+impl Default for AlgorithmConfig {
+    fn default() -> Self {
+        Self {
+            preset: Preset::default(),
+            beta: 0.0,
+            epsilon: None,
+            epsilon_high: None,
+            loss_type: None,
+            scale_rewards: None,
+            num_iterations: 1,
+            shuffle_rewards: false,
+        }
+    }
 }
 
 impl AlgorithmConfig {
@@ -334,11 +349,12 @@ impl Recipe {
     /// # Errors
     /// Names the line or key and what to write instead.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, LearnError> {
-        let text = std::fs::read_to_string(path).map_err(LearnError::file(path))?;
         let fail = |message: String| LearnError::Recipe {
             path: path.to_owned(),
             message,
         };
+        let text =
+            std::fs::read_to_string(path).map_err(|e| fail(format!("no recipe to read: {e}")))?;
         let recipe = if overrides.is_empty() {
             toml::from_str(&text).map_err(|e| fail(explain(&e)))?
         } else {
@@ -471,6 +487,12 @@ impl StageConfig {
             "between 0 and 1",
         )?;
         require(high >= 0.0, name, "algorithm.epsilon_high", "0 or more")?;
+        require(
+            algorithm.num_iterations >= 1,
+            name,
+            "algorithm.num_iterations",
+            "at least 1",
+        )?;
         require(algorithm.beta >= 0.0, name, "algorithm.beta", "0 or more")
     }
 }

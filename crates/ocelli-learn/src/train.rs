@@ -14,7 +14,7 @@ use crate::error::LearnError;
 use crate::evaluation::{EvalRow, Moment, answer, gallery, summarise};
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
-use crate::recipe::{EvalConfig, EvalMode, Recipe, StageKind};
+use crate::recipe::{EvalConfig, Recipe, StageKind};
 use crate::run::{Progress, Run};
 use crate::stage::{Session, StageEnd, StagePlan};
 use crate::{grpo, sft};
@@ -207,14 +207,11 @@ fn run_stages(
     // A preset's random weights answer nothing, so only given checkpoints are measured before the first stage.
     let starts_from_checkpoint = Path::new(&recipe.model.path).is_dir();
     if from.is_none() && starts_from_checkpoint {
-        evaluate(
-            &mut session,
-            data,
-            Moment {
-                after: "start",
-                stage_index: -1,
-            },
-        )?;
+        let start = Moment {
+            after: "start",
+            stage_index: -1,
+        };
+        evaluate(&mut session, data, start)?;
     }
     let mut end = StageEnd::Done;
     let first = from.as_ref().map_or(0, |(progress, _)| progress.stage);
@@ -249,9 +246,7 @@ fn run_stages(
                 break;
             }
         }
-        if !evaluated(&session, moment)? {
-            evaluate(&mut session, data, moment)?;
-        }
+        evaluate(&mut session, data, moment)?;
     }
     let folder = session.run.folder().to_owned();
     Ok(Finished {
@@ -314,16 +309,19 @@ fn reference(
     Ok(Some(QwenVl::new(&checkpoint.config, &checkpoint.weights)))
 }
 
-fn evaluated(session: &Session, moment: Moment) -> Result<bool, LearnError> {
-    let rows = read_evaluations(session.run.folder())?;
-    Ok(rows.iter().any(|row| row.stage_index == moment.stage_index))
-}
-
 fn evaluate(session: &mut Session, data: &RecipeData, moment: Moment) -> Result<(), LearnError> {
     let Some((config, data, metrics)) = &data.eval else {
         return Ok(());
     };
+    // A resumed run goes on where its evaluation was broken off.
+    let done = read_evaluations(session.run.folder())?;
     for (i, &mode) in config.modes.iter().enumerate() {
+        if done
+            .iter()
+            .any(|row| row.stage_index == moment.stage_index && row.mode == mode.name())
+        {
+            continue;
+        }
         session.observer.message(&format!(
             "evaluating {} rows ({}) after {}",
             data.tasks.len(),
@@ -338,11 +336,9 @@ fn evaluate(session: &mut Session, data: &RecipeData, moment: Moment) -> Result<
             config.max_completion_length,
             session.seed,
         )?;
-        if i == 0 || mode == EvalMode::Greedy {
+        if i == 0 {
             let rows = gallery(&episodes, data, moment, config.gallery)?;
-            if i == 0 {
-                session.run.append("gallery.jsonl", &rows)?;
-            }
+            session.run.append("gallery.jsonl", &rows)?;
         }
         session
             .run

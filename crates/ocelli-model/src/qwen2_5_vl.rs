@@ -146,9 +146,9 @@ impl Views<'_> {
         let size = outputs * inputs;
         Linear {
             weight: weight
-                .slice([part * size..(part + 1) * size])
+                .slice(part * size..(part + 1) * size)
                 .reshape([outputs, inputs]),
-            bias: Some(bias.slice([part * outputs..(part + 1) * outputs])),
+            bias: Some(bias.slice(part * outputs..(part + 1) * outputs)),
         }
     }
 }

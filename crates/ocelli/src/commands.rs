@@ -9,6 +9,8 @@ use anyhow::Context;
 use clap::Subcommand;
 use ocelli_core::Metrics;
 use ocelli_learn::{LearnError, Observer};
+use ocelli_model::error::ModelError;
+use ocelli_reward::RewardError;
 
 use crate::progress::Progress;
 
@@ -52,6 +54,8 @@ fn misuse(message: impl Into<String>) -> anyhow::Error {
 /// Whether an error calls for exit code 2.
 pub fn is_misuse(error: &anyhow::Error) -> bool {
     error.is::<Misuse>()
+        || error.is::<RewardError>()
+        || matches!(error.downcast_ref(), Some(ModelError::NoSuchModel { .. }))
         || error
             .downcast_ref::<LearnError>()
             .is_some_and(LearnError::is_misuse)

@@ -257,6 +257,8 @@ fn align(lines: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn row(after: &str, index: i64, mode: &str, task: &str, scores: &[(&str, f64)]) -> EvalRow {

@@ -15,7 +15,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn keep_freed_pages() {
     /// `mi_option_purge_delay` in mimalloc 2 and 3, in milliseconds.
     const PURGE_DELAY: std::ffi::c_int = 15;
-    #[allow(unsafe_code, reason = "the allocator's options are set through its C interface")]
+    #[allow(
+        unsafe_code,
+        reason = "the allocator's options are set through its C interface"
+    )]
     // SAFETY: sets one integer option, before any other thread runs.
     unsafe {
         libmimalloc_sys::mi_option_set(PURGE_DELAY, 10_000);
@@ -24,7 +27,12 @@ fn keep_freed_pages() {
 
 /// Reinforcement learning for models that see.
 #[derive(Parser)]
-#[command(name = "ocelli", version, about, max_term_width = 100)]
+#[command(
+    name = "ocelli",
+    version,
+    about = "Reinforcement learning for models that see.",
+    max_term_width = 100
+)]
 struct Cli {
     /// Threads to compute with; by default one a core. Results do not depend on it.
     #[arg(long, global = true, value_name = "N")]
@@ -53,7 +61,14 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    // Many errors already say what caused them; only causes that add something are told.
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
     // Nothing is left to tell when stderr is closed.
-    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    let _ = writeln!(std::io::stderr(), "error: {text}");
     ExitCode::from(code)
 }

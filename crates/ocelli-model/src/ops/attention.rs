@@ -217,7 +217,7 @@ impl Heads<'_> {
     }
 
     /// `left[queries, :] · keysᵀ · alpha` into `[queries, keys]`, where `left` is a block of query-shaped rows.
-    fn against_keys(
+    fn score_keys(
         &self,
         block: &Block,
         kv_head: usize,
@@ -247,7 +247,7 @@ impl Heads<'_> {
     ///
     /// # Safety
     /// `out` addresses the block's query rows of one head, which nobody else touches.
-    unsafe fn from_keys(
+    unsafe fn weigh_keys(
         &self,
         block: &Block,
         kv_head: usize,
@@ -277,7 +277,7 @@ impl Heads<'_> {
     ///
     /// # Safety
     /// The tree's key rows of `kv_head` behind `out` belong to the calling task.
-    unsafe fn into_keys(
+    unsafe fn add_to_keys(
         &self,
         block: &Block,
         kv_head: usize,
@@ -369,7 +369,7 @@ fn forward(
                 for head in kv_head * group..(kv_head + 1) * group {
                     let scores = grow(scores, block.queries.len() * block.keys);
                     let queries = heads.query_matrix(heads.query, block.queries.start, head);
-                    heads.against_keys(&block, kv_head, queries, heads.key, scale(layout), scores);
+                    heads.score_keys(&block, kv_head, queries, heads.key, scale(layout), scores);
                     vectorized(
                         #[inline(always)]
                         || {
@@ -385,7 +385,7 @@ fn forward(
                     );
                     let out = output_pointer.at(heads.query_offset(block.queries.start, head));
                     // SAFETY: this task alone owns this tree's rows of this head.
-                    unsafe { heads.from_keys(&block, kv_head, scores, heads.value, 1.0, out) };
+                    unsafe { heads.weigh_keys(&block, kv_head, scores, heads.value, 1.0, out) };
                 }
             }
         });
@@ -437,8 +437,8 @@ fn backward(saved: &Saved, output_gradient: &FlexTensor) -> [FlexTensor; 3] {
                     let first = block.queries.start;
                     let queries = heads.query_matrix(heads.query, first, head);
                     let d_outputs = heads.query_matrix(d_output, first, head);
-                    heads.against_keys(&block, kv_head, queries, heads.key, scale(layout), weights);
-                    heads.against_keys(&block, kv_head, d_outputs, heads.value, 1.0, d_scores);
+                    heads.score_keys(&block, kv_head, queries, heads.key, scale(layout), weights);
+                    heads.score_keys(&block, kv_head, d_outputs, heads.value, 1.0, d_scores);
                     vectorized(
                         #[inline(always)]
                         || {
@@ -469,8 +469,15 @@ fn backward(saved: &Saved, output_gradient: &FlexTensor) -> [FlexTensor; 3] {
                     // SAFETY: a tree's query rows of one head and its key rows of one key head belong to this task
                     // alone: trees share no rows, and all query heads of a key head are in the same task.
                     unsafe {
-                        heads.into_keys(&block, kv_head, weights, d_outputs, 1.0, d_value_pointer);
-                        heads.into_keys(
+                        heads.add_to_keys(
+                            &block,
+                            kv_head,
+                            weights,
+                            d_outputs,
+                            1.0,
+                            d_value_pointer,
+                        );
+                        heads.add_to_keys(
                             &block,
                             kv_head,
                             d_scores,
@@ -478,7 +485,7 @@ fn backward(saved: &Saved, output_gradient: &FlexTensor) -> [FlexTensor; 3] {
                             scale(layout),
                             d_key_pointer,
                         );
-                        heads.from_keys(
+                        heads.weigh_keys(
                             &block,
                             kv_head,
                             d_scores,

@@ -7,6 +7,7 @@ use clap::Args;
 use ocelli_learn::Recipe;
 use ocelli_learn::evaluation::EvalRow;
 use ocelli_learn::recipe::StageKind;
+use ocelli_learn::stage::StageEnd;
 use ocelli_learn::train::{Finished, train};
 use serde::Serialize;
 
@@ -63,7 +64,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             toml::Value::String(folder.display().to_string())
         ));
     }
-    let recipe = Recipe::read(&arguments.recipe, &overrides)?;
+    let mut recipe = Recipe::read(&arguments.recipe, &overrides)?;
     let last = recipe
         .stage
         .len()
@@ -76,6 +77,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let root = data_root(&recipe, &arguments.recipe);
     let root = std::path::absolute(&root).with_context(|| root.display().to_string())?;
+    recipe.data.root = Some(root.clone());
     let stem = arguments
         .recipe
         .file_stem()
@@ -97,6 +99,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             &stop,
         )?;
         crate::report::write_report(&finished.folder)?;
+        if finished.end == StageEnd::Stopped {
+            break;
+        }
         let minutes = began.elapsed().as_secs_f64() / 60.0;
         terminal.0.message(&format!(
             "seed {seed}: {minutes:.1} minutes, {}",

@@ -37,9 +37,9 @@ pub struct Arguments {
     /// Tokens after which an answer is cut.
     #[arg(long, value_name = "N")]
     max_completion_length: Option<usize>,
-    /// Seed of sampling and of generated rows.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Seed of sampling and of generated rows; by default the recipe's, or 0.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -74,13 +74,19 @@ const GENERATED_ROWS: usize = 500;
 /// When checkpoint or data can't be used.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let device = burn::tensor::Device::flex();
-    let (config, metrics, root, length) = source(arguments)?;
-    let data = ocelli_data::load(&config, &root, arguments.seed).map_err(LearnError::from)?;
+    let Source {
+        config,
+        metrics,
+        root,
+        length,
+        seed,
+    } = source(arguments)?;
+    let data = ocelli_data::load(&config, &root, seed).map_err(LearnError::from)?;
     let graph = RewardGraph::new(&metrics)?;
     let checkpoint = Checkpoint::open(
         &arguments.checkpoint,
         &ConfigOverrides::default(),
-        arguments.seed,
+        seed,
         &device,
     )?;
     let policy = Policy::new(checkpoint, &device)?;
@@ -91,7 +97,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let mut rows: Vec<EvalRow> = Vec::new();
     for &mode in arguments.mode.modes() {
-        let episodes = answer(&policy, &data, &graph, mode, length, arguments.seed)?;
+        let episodes = answer(&policy, &data, &graph, mode, length, seed)?;
         rows.extend(summarise(&episodes, moment, mode));
     }
     if arguments.json {
@@ -100,9 +106,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     print(&format_eval_table(&rows))
 }
 
-/// Rows, metrics, the folder paths are relative to, and the length of answers.
-fn source(arguments: &Arguments) -> anyhow::Result<(DataConfig, Vec<NodeConfig>, PathBuf, usize)> {
-    let (mut config, metrics, root, length) = match &arguments.recipe {
+/// What is measured, and how.
+struct Source {
+    config: DataConfig,
+    metrics: Vec<NodeConfig>,
+    /// Folder that paths are relative to.
+    root: PathBuf,
+    /// Tokens after which an answer is cut.
+    length: usize,
+    seed: u64,
+}
+
+fn source(arguments: &Arguments) -> anyhow::Result<Source> {
+    let mut source = match &arguments.recipe {
         Some(path) => {
             let recipe = Recipe::read(path, &[])?;
             let root = data_root(&recipe, path);
@@ -112,21 +128,30 @@ fn source(arguments: &Arguments) -> anyhow::Result<(DataConfig, Vec<NodeConfig>,
                     path.display()
                 ))
             })?;
-            let root = arguments.data.clone().unwrap_or(root);
-            (eval.data, eval.metrics, root, eval.max_completion_length)
+            Source {
+                config: eval.data,
+                metrics: eval.metrics,
+                root: arguments.data.clone().unwrap_or(root),
+                length: eval.max_completion_length,
+                seed: recipe.run.seed,
+            }
         }
-        None => {
-            let data = arguments.data.as_deref().unwrap_or(Path::new(""));
-            (rows_of(data), default_metrics(), PathBuf::new(), 64)
-        }
+        None => Source {
+            config: rows_of(arguments.data.as_deref().unwrap_or(Path::new(""))),
+            metrics: default_metrics(),
+            root: PathBuf::new(),
+            length: 64,
+            seed: 0,
+        },
     };
     if arguments.rows.is_some() {
-        config.rows = arguments.rows;
+        source.config.rows = arguments.rows;
     }
     if !arguments.task.is_empty() {
-        config.tasks.clone_from(&arguments.task);
+        source.config.tasks.clone_from(&arguments.task);
     }
-    Ok((config, metrics, root, length))
+    source.seed = arguments.seed.unwrap_or(source.seed);
+    Ok(source)
 }
 
 fn rows_of(data: &Path) -> DataConfig {

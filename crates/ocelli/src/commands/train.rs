@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use ocelli_learn::Recipe;
+use ocelli_data::DataError;
 use ocelli_learn::stage::StageEnd;
 use ocelli_learn::train::{Finished, plan, resume, train};
+use ocelli_learn::{LearnError, Recipe};
 
 use super::{Terminal, data_root, misuse, print, stop_flag};
 use crate::evaluation_table::format_eval_table;
@@ -70,8 +71,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut recipe = Recipe::read(path, &overrides)?;
     let root = absolute(&data_root(&recipe, path))?;
+    let given = recipe.data.root.is_some();
     if arguments.dry_run {
-        return print(&(plan(&recipe, &root)?.join("\n") + "\n"));
+        let lines = plan(&recipe, &root).map_err(|e| data_hint(e, given))?;
+        return print(&(lines.join("\n") + "\n"));
     }
     // The resolved recipe stands on its own, wherever it is read.
     recipe.data.root = Some(root.clone());
@@ -84,7 +87,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .unwrap_or_else(|| "run".into());
     let stop = stop_flag()?;
     let mut terminal = Terminal(Progress::new(arguments.quiet));
-    let finished = train(&recipe, &name, &root, &mut terminal, &stop)?;
+    let finished =
+        train(&recipe, &name, &root, &mut terminal, &stop).map_err(|e| data_hint(e, given))?;
     tell(&finished, arguments, &terminal.0)
 }
 
@@ -105,6 +109,20 @@ fn go_on(folder: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     let mut terminal = Terminal(Progress::new(arguments.quiet));
     let finished = resume(folder, &recipe, &root, &mut terminal, &stop)?;
     tell(&finished, arguments, &terminal.0)
+}
+
+/// Tells how to name the data folder when a file is not where the recipe looks for it.
+fn data_hint(error: LearnError, given: bool) -> anyhow::Error {
+    match &error {
+        LearnError::Data(DataError::Read { source, .. })
+            if !given && source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            misuse(format!(
+                "{error}; say where the recipe's data files are with --data DIR"
+            ))
+        }
+        _ => error.into(),
+    }
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
