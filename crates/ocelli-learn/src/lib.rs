@@ -11,6 +11,7 @@ pub mod observer;
 pub mod optimizer;
 pub mod packing;
 pub mod recipe;
+mod recipe_file;
 pub mod run;
 pub mod sft;
 pub mod stage;

@@ -1,5 +1,5 @@
 //! The fused operations against the same formulas composed from burn's operations in f64: values and gradients.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
 use std::ops::Range;
 use std::sync::Arc;
