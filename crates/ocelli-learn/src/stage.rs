@@ -187,8 +187,9 @@ pub fn update(
     let mut gradients = NamedGradients::new();
     {
         let tracked = policy.checkpoint.weights.tracked(|_| true);
-        let network = policy.network_of(&tracked);
         for range in crate::packing::micro_batches(trees, max_rows) {
+            // A backward pass uses up the graph behind it, and that begins with the network's views of the weights.
+            let network = policy.network_of(&tracked);
             let mut computed = loss(&network, range).backward();
             crate::optimizer::accumulate(&mut gradients, tracked.gradients(&mut computed));
         }

@@ -1,0 +1,488 @@
+//! The program from outside: exit codes, messages and files of every sub-command.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use assert_cmd::Command;
+use ocelli_core::Picture;
+use serde_json::Value;
+
+const RECIPE: &str = r#"
+[model]
+path = "tiny-qwen2_5_vl"
+overrides = { vision_hidden_size = 32, vision_depth = 1, vision_intermediate_size = 32, num_hidden_layers = 1 }
+
+[run]
+output_dir = "runs"
+
+[eval]
+data = { generator = "pointing", split = "val", rows = 4 }
+metrics = [ { verifier = "box_iou" }, { verifier = "tags" } ]
+max_completion_length = 8
+gallery = 2
+
+[[stage]]
+kind = "sft"
+data = { generator = "pointing", rows = 8 }
+batch = { size = 2 }
+optim = { learning_rate = 1e-3 }
+exit = { max_steps = 2 }
+
+[[stage]]
+kind = "grpo"
+data = { generator = "pointing", rows = 8 }
+batch = { size = 2 }
+rollout = { num_generations = 2, max_completion_length = 8 }
+reward = [ { verifier = "box_iou" }, { verifier = "tags", weight = 0.5 } ]
+optim = { learning_rate = 1e-4 }
+exit = { max_steps = 2 }
+"#;
+
+/// What a command said.
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the program in `folder`. Nothing it is told may make it panic.
+fn ocelli(folder: &Path, arguments: &[&str]) -> Said {
+    let output = Command::new(env!("CARGO_BIN_EXE_ocelli"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = Said {
+        code: output.status.code().expect("no signal ended it"),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    };
+    for text in [&said.stdout, &said.stderr] {
+        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+    }
+    said
+}
+
+fn succeed(folder: &Path, arguments: &[&str]) -> String {
+    let said = ocelli(folder, arguments);
+    assert_eq!(said.code, 0, "{arguments:?}: {}", said.stderr);
+    said.stdout
+}
+
+/// The message of a command that must fail, with nothing on stdout.
+fn fail(folder: &Path, arguments: &[&str], code: i32) -> String {
+    let said = ocelli(folder, arguments);
+    assert_eq!(said.code, code, "{arguments:?}: {}", said.stderr);
+    assert!(said.stdout.is_empty(), "{arguments:?}: {}", said.stdout);
+    assert!(
+        said.stderr.contains("error"),
+        "{arguments:?}: {}",
+        said.stderr
+    );
+    said.stderr
+}
+
+/// A folder with the recipe in it.
+fn workplace() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("small.toml"), RECIPE).unwrap();
+    folder
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A workplace with a finished run `runs/small`, trained once and copied.
+fn trained() -> tempfile::TempDir {
+    static FILES: OnceLock<Vec<(PathBuf, Vec<u8>)>> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        let folder = workplace();
+        succeed(folder.path(), &["train", "small.toml", "-q"]);
+        files_below(folder.path())
+            .into_iter()
+            .map(|path| {
+                let name = path.strip_prefix(folder.path()).unwrap().to_owned();
+                let bytes = fs::read(&path).unwrap();
+                (name, bytes)
+            })
+            .collect()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+const CHECKPOINT: &str = "runs/small/checkpoints/2-grpo-step-000002";
+
+fn picture(folder: &Path) {
+    let rgb: Vec<u8> = (0..56 * 84 * 3).map(|i| (i % 251) as u8).collect();
+    let bytes = ocelli_data::encode_png(&Picture::new(56, 84, rgb));
+    fs::write(folder.join("picture.png"), bytes).unwrap();
+}
+
+#[test]
+fn a_minimal_run_leaves_all_its_files() {
+    let folder = workplace();
+    let out = succeed(folder.path(), &["train", "small.toml", "-q"]);
+    assert!(
+        out.contains("box_iou") && out.contains("2-grpo-step-000002"),
+        "{out}"
+    );
+    let run = folder.path().join("runs/small");
+    for name in [
+        "resolved.toml",
+        "env.json",
+        "metrics.jsonl",
+        "evals.jsonl",
+        "gallery.jsonl",
+        "report.html",
+        "episodes/2-grpo-000001.jsonl",
+        "checkpoints/1-sft-step-000002/model.safetensors",
+        "checkpoints/2-grpo-step-000002/model.safetensors",
+        "checkpoints/2-grpo-step-000002/config.json",
+        "checkpoints/2-grpo-step-000002/tokenizer.json",
+        "checkpoints/2-grpo-step-000002/trainer/state.json",
+    ] {
+        assert!(run.join(name).is_file(), "{name}");
+    }
+    assert!(
+        files_below(&run)
+            .iter()
+            .all(|f| !f.to_string_lossy().contains(".partial"))
+    );
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let steps: Vec<(String, u64)> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|row| {
+            (
+                row["stage"].as_str().unwrap().to_owned(),
+                row["step"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [("sft", 1), ("sft", 2), ("grpo", 1), ("grpo", 2)];
+    assert_eq!(
+        steps,
+        expected.map(|(stage, step)| (stage.to_owned(), step))
+    );
+    let evaluations = fs::read_to_string(run.join("evals.jsonl")).unwrap();
+    assert_eq!(evaluations.lines().count(), 4);
+
+    // A second run of that name gets a folder of its own, and an option sets what a recipe says.
+    let json = succeed(
+        folder.path(),
+        &[
+            "train",
+            "small.toml",
+            "--json",
+            "--seed",
+            "3",
+            "--threads",
+            "1",
+            "--set",
+            "stage.grpo.exit.max_steps=1",
+        ],
+    );
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json["run"].as_str().unwrap().ends_with("small-2"), "{json}");
+    assert!(
+        json["checkpoint"]
+            .as_str()
+            .unwrap()
+            .ends_with("2-grpo-step-000001")
+    );
+    assert_eq!(json["evaluations"].as_array().unwrap().len(), 4);
+    let resolved = fs::read_to_string(folder.path().join("runs/small-2/resolved.toml")).unwrap();
+    assert!(
+        resolved.contains("seed = 3") && resolved.contains("max_steps = 1"),
+        "{resolved}"
+    );
+}
+
+#[test]
+fn a_dry_run_tells_the_plan_and_writes_nothing() {
+    let folder = workplace();
+    let out = succeed(folder.path(), &["train", "small.toml", "--dry-run"]);
+    for part in [
+        "sft: 2 steps of 2 rows",
+        "grpo: 2 steps",
+        "eval: 4 rows",
+        "tiny-qwen2_5_vl",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn what_a_recipe_gets_wrong_is_misuse() {
+    let folder = workplace();
+    let here = folder.path();
+    let text = fail(here, &["train", "absent.toml"], 2);
+    assert!(text.contains("absent.toml"), "{text}");
+
+    fs::write(
+        here.join("typo.toml"),
+        RECIPE.replace("num_generations", "num_generation"),
+    )
+    .unwrap();
+    let text = fail(here, &["train", "typo.toml"], 2);
+    assert!(text.contains("did you mean `num_generations`?"), "{text}");
+    assert!(text.contains("typo.toml"), "{text}");
+
+    for (change, wanted) in [
+        (
+            "stage.grpo.rollout.num_generation=4",
+            "did you mean `num_generations`?",
+        ),
+        ("run.sed=1", "did you mean `seed`?"),
+        ("stage.dpo.exit.max_steps=1", "dpo"),
+        ("stage.grpo.reward=[]", "verifier"),
+        ("stage.sft.batch.size=0", "batch.size"),
+        (
+            "stage.sft.data={ generator = \"pointing\", rows = 0 }",
+            "rows",
+        ),
+        ("model.path=nowhere", "nowhere"),
+        ("stage.sft.data={ path = \"absent.jsonl\" }", "--data"),
+    ] {
+        for extra in [&[][..], &["--dry-run"]] {
+            let mut arguments = vec!["train", "small.toml", "--set", change];
+            arguments.extend(extra);
+            let text = fail(here, &arguments, 2);
+            assert!(text.contains(wanted), "{change}: {text}");
+        }
+    }
+    for arguments in [
+        &["train"][..],
+        &["trian"],
+        &["train", "small.toml", "--resume", "runs/small"],
+        &["eval", "somewhere"],
+        &["generate", "a question without a model"],
+    ] {
+        let said = ocelli(here, arguments);
+        assert_eq!(said.code, 2, "{arguments:?}: {}", said.stderr);
+    }
+    assert!(!here.join("runs").exists(), "no run was begun");
+}
+
+#[test]
+fn a_prompt_that_is_too_long_fails_the_run_and_names_the_row() {
+    let folder = workplace();
+    let change = "stage.grpo.rollout.max_prompt_length=5";
+    let text = fail(
+        folder.path(),
+        &["train", "small.toml", "-q", "--set", change],
+        1,
+    );
+    assert!(text.contains("`pointing-train-"), "{text}");
+    assert!(text.contains("max_prompt_length 5"), "{text}");
+}
+
+#[test]
+fn a_checkpoint_is_evaluated() {
+    let folder = trained();
+    let here = folder.path();
+    let arguments = ["eval", CHECKPOINT, "--data", "pointing", "--rows", "4"];
+    let out = succeed(here, &arguments);
+    assert!(out.contains("box_iou") && out.contains("tags"), "{out}");
+    let mut with_json = arguments.to_vec();
+    with_json.extend(["--json", "--mode", "greedy", "--max-completion-length", "8"]);
+    let json = succeed(here, &with_json);
+    let rows: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 1);
+    assert_eq!(rows[0]["rows"], 4);
+    assert_eq!(rows[0]["mode"], "greedy");
+    // What does not fit the rows' answers is left out.
+    assert!(rows[0]["scores"].get("box_iou").is_some());
+
+    // The recipe's own rows, as at the end of the run.
+    let json = succeed(
+        here,
+        &["eval", CHECKPOINT, "--recipe", "small.toml", "--json"],
+    );
+    let rows: Value = serde_json::from_str(&json).unwrap();
+    let evaluations = fs::read_to_string(here.join("runs/small/evals.jsonl")).unwrap();
+    let after: Vec<Value> = evaluations
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|row| row["stage_index"] == 1)
+        .collect();
+    assert_eq!(after.len(), 2);
+    for (row, at_the_end) in rows.as_array().unwrap().iter().zip(&after) {
+        assert_eq!(row["scores"], at_the_end["scores"]);
+        assert_eq!(row["mode"], at_the_end["mode"]);
+    }
+}
+
+#[test]
+fn a_checkpoint_answers_a_question() {
+    let folder = trained();
+    let here = folder.path();
+    picture(here);
+    let ask = |more: &[&str]| {
+        let mut arguments = vec!["generate", "--model", CHECKPOINT, "--image", "picture.png"];
+        arguments.extend(["--max-completion-length", "9", "Where is the red circle?"]);
+        arguments.extend(more);
+        succeed(here, &arguments)
+    };
+    assert_eq!(ask(&[]), ask(&[]));
+    let sampled = ask(&["--json", "-n", "3", "--temperature", "1"]);
+    let answers: Vec<Value> = sampled
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 3);
+    for answer in &answers {
+        let ids = answer["token_ids"].as_array().unwrap();
+        assert!(!ids.is_empty() && ids.len() <= 9);
+        assert_eq!(answer["logprobs"].as_array().unwrap().len(), ids.len());
+        assert!(answer["text"].is_string());
+    }
+    assert_ne!(answers[0]["token_ids"], answers[1]["token_ids"]);
+    assert_eq!(
+        sampled,
+        ask(&["--json", "-n", "3", "--temperature", "1", "--threads", "1"])
+    );
+    assert_ne!(
+        sampled,
+        ask(&["--json", "-n", "3", "--temperature", "1", "--seed", "1"])
+    );
+}
+
+#[test]
+fn a_report_is_written_again() {
+    let folder = trained();
+    let here = folder.path();
+    let page = here.join("runs/small/report.html");
+    fs::remove_file(&page).unwrap();
+    let out = succeed(here, &["report", "runs/small"]);
+    assert!(out.trim_end().ends_with("report.html"), "{out}");
+    let html = fs::read_to_string(page).unwrap();
+    assert!(html.contains("</html>") && html.contains("box_iou"));
+    let text = fail(here, &["report", "runs"], 2);
+    assert!(text.contains("no run here"), "{text}");
+}
+
+#[test]
+fn a_finished_run_is_resumed_to_the_same_end() {
+    let folder = trained();
+    let here = folder.path();
+    let read = |name: &str| fs::read(here.join("runs/small").join(name)).unwrap();
+    let names = [
+        "metrics.jsonl",
+        "evals.jsonl",
+        "gallery.jsonl",
+        "resolved.toml",
+    ];
+    let before = names.map(read);
+    let weights = "checkpoints/2-grpo-step-000002/model.safetensors";
+    let model = read(weights);
+    let out = succeed(here, &["train", "--resume", "runs/small", "-q"]);
+    assert!(out.contains("2-grpo-step-000002"), "{out}");
+    assert!(names.map(read) == before);
+    assert!(read(weights) == model);
+
+    // The last checkpoint lost: the second stage is run again, from a copy elsewhere.
+    copy_folder(&here.join("runs/small"), &here.join("moved"));
+    fs::remove_dir_all(here.join("moved/checkpoints/2-grpo-step-000002")).unwrap();
+    succeed(here, &["train", "--resume", "moved", "-q"]);
+    assert!(fs::read(here.join("moved").join(weights)).unwrap() == model);
+
+    let text = fail(here, &["train", "--resume", "runs"], 2);
+    assert!(text.contains("no run here"), "{text}");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let folder = trained();
+    let here = folder.path();
+    picture(here);
+    let model = here.join(CHECKPOINT).join("model.safetensors");
+
+    // Pictures.
+    fs::write(here.join("words.png"), "no picture").unwrap();
+    fs::write(here.join("none.png"), "").unwrap();
+    for name in ["words.png", "none.png", "absent.png"] {
+        let text = fail(
+            here,
+            &["generate", "--model", CHECKPOINT, "--image", name, "What?"],
+            1,
+        );
+        assert!(text.contains(name), "{text}");
+    }
+
+    // Checkpoints: none, a folder without one, one cut short, one of another size.
+    let data = ["--data", "pointing", "--rows", "2"];
+    let eval = |reference: &str, code: i32| {
+        let mut arguments = vec!["eval", reference];
+        arguments.extend(data);
+        fail(here, &arguments, code)
+    };
+    let text = eval("absent", 2);
+    assert!(
+        text.contains("absent") && text.contains("tiny-qwen2_5_vl"),
+        "{text}"
+    );
+    let text = eval("runs", 1);
+    assert!(text.contains("config.json"), "{text}");
+    let bytes = fs::read(&model).unwrap();
+    for broken in [&bytes[..bytes.len() / 2], &bytes[..4], &[]] {
+        fs::write(&model, broken).unwrap();
+        let text = eval(CHECKPOINT, 1);
+        assert!(text.contains("model.safetensors"), "{text}");
+        let text = fail(here, &["generate", "--model", CHECKPOINT, "What?"], 1);
+        assert!(text.contains("model.safetensors"), "{text}");
+        let text = fail(here, &["train", "--resume", "runs/small", "-q"], 1);
+        assert!(text.contains("model.safetensors"), "{text}");
+    }
+    fs::write(&model, &bytes).unwrap();
+    let config = here.join(CHECKPOINT).join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        text.replace("\"hidden_size\": 128", "\"hidden_size\": 64"),
+    )
+    .unwrap();
+    let text = eval(CHECKPOINT, 1);
+    assert!(
+        text.contains("shape") || text.contains("config.json"),
+        "{text}"
+    );
+    fs::write(&config, "{").unwrap();
+    assert!(eval(CHECKPOINT, 1).contains("config.json"));
+
+    // Data.
+    let text = fail(here, &["eval", CHECKPOINT, "--data", "absent.jsonl"], 1);
+    assert!(text.contains("absent.jsonl"), "{text}");
+}
