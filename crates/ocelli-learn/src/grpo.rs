@@ -67,15 +67,17 @@ pub fn run(
             .map(|g| g.episodes.iter().map(|e| e.outcome.reward).collect())
             .collect();
         if algorithm.shuffle_rewards {
-            shuffle(&mut rewards, session.seed, step);
+            let key = SeedKey::new(session.seed, Purpose::Control).step(stage_index << 32 | step);
+            shuffle(&mut rewards, &key);
         }
         let advantages = group_relative(&rewards, algorithm.scale_rewards());
 
         // objective and step
         let trees = groups
             .iter()
-            .map(|g| tree(&session.policy, g))
-            .collect::<Result<Vec<Tree>, _>>()?;
+            .map(|group| trees(&session.policy, group))
+            .collect::<Result<Vec<_>, _>>()?
+            .concat();
         let tokens = TokenBatch::new(&groups, &trees, &advantages, &algorithm, &rollout);
         session.tokens += trees.iter().map(Tree::rows).sum::<usize>() as u64;
         let mut metrics = Metrics::default();
@@ -111,37 +113,40 @@ fn collect_plan(rollout: &RolloutConfig, seed: SeedKey) -> CollectPlan<'static> 
 }
 
 /// The control arm: rewards dealt out anew over the whole batch.
-fn shuffle(rewards: &mut [Vec<Option<f64>>], seed: u64, step: u64) {
+fn shuffle(rewards: &mut [Vec<Option<f64>>], key: &SeedKey) {
     let mut all: Vec<Option<f64>> = rewards.iter().flatten().copied().collect();
-    all.shuffle(&mut SeedKey::new(seed, Purpose::Control).step(step).rng());
+    all.shuffle(&mut key.rng());
     let mut all = all.into_iter();
     for reward in rewards.iter_mut().flatten() {
         *reward = all.next().flatten();
     }
 }
 
-/// The group's shared first observation, and what follows it in each episode. Sampled tokens are scored, shown ones are not.
-fn tree(policy: &Policy, group: &Group) -> Result<Tree, LearnError> {
-    let prompt = group
+/// One tree for each run of episodes that were shown the same first observation (all of them, in the envs so far), and what
+/// follows it in each episode. Sampled tokens are scored, shown ones are not.
+fn trees(policy: &Policy, group: &Group) -> Result<Vec<Tree>, LearnError> {
+    let shown = |episode: &Episode| episode.segments[0].token_ids.clone();
+    group
         .episodes
-        .first()
-        .map_or(&[][..], |e| &e.segments[0].token_ids);
-    let context = policy.processor.expanded(prompt, &group.images)?;
-    let branches = group
-        .episodes
-        .iter()
-        .map(|episode| {
-            let later = &episode.segments[1..];
-            Branch {
-                tokens: later.iter().flat_map(|s| &s.token_ids).copied().collect(),
-                mask: later.iter().flat_map(|s| &s.train_mask).copied().collect(),
-            }
+        .chunk_by(|a, b| a.segments[0].token_ids == b.segments[0].token_ids)
+        .map(|episodes| {
+            let context = policy
+                .processor
+                .expanded(&shown(&episodes[0]), &group.images)?;
+            Ok(Tree {
+                context: Arc::new(context),
+                branches: episodes.iter().map(branch).collect(),
+            })
         })
-        .collect();
-    Ok(Tree {
-        context: Arc::new(context),
-        branches,
-    })
+        .collect()
+}
+
+fn branch(episode: &Episode) -> Branch {
+    let later = &episode.segments[1..];
+    Branch {
+        tokens: later.iter().flat_map(|s| &s.token_ids).copied().collect(),
+        mask: later.iter().flat_map(|s| &s.train_mask).copied().collect(),
+    }
 }
 
 /// Log-probabilities of an episode's trained tokens when they were sampled.
@@ -190,10 +195,12 @@ impl TokenBatch {
             weight: Vec::with_capacity(size.tokens),
             starts: vec![0],
         };
-        for ((group, tree), advantages) in groups.iter().zip(trees).zip(advantages) {
-            for ((episode, branch), &advantage) in
-                group.episodes.iter().zip(&tree.branches).zip(advantages)
-            {
+        let mut episodes = groups
+            .iter()
+            .flat_map(|group| &group.episodes)
+            .zip(advantages.iter().flatten());
+        for tree in trees {
+            for (branch, (episode, &advantage)) in tree.branches.iter().zip(&mut episodes) {
                 let length = branch.scored();
                 let weight = token_weight(algorithm.loss_type(), length, size);
                 batch.old_logprob.extend(behavior_logprobs(episode));

@@ -136,11 +136,14 @@ impl Run {
     ) -> Result<(), LearnError> {
         let folder = self.folder.join("episodes");
         fs::create_dir_all(&folder).map_err(LearnError::file(&folder))?;
-        let text: String = episodes.map(|e| json!(e).to_string() + "\n").collect();
-        self.write(
-            &format!("episodes/{stage}-{step:06}.jsonl"),
-            text.as_bytes(),
-        )
+        let mut text = Vec::new();
+        for episode in episodes {
+            // Not through a JSON value: that would write the log-probabilities with the digits of an f64.
+            serde_json::to_writer(&mut text, episode)
+                .map_err(|e| LearnError::file(&folder)(e.into()))?;
+            text.push(b'\n');
+        }
+        self.write(&format!("episodes/{stage}-{step:06}.jsonl"), &text)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), LearnError> {

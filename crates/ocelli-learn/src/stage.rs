@@ -141,7 +141,7 @@ pub fn run_steps(
         if number + 1 == total || stopped || due {
             save(session, plan, number + 1)?;
         }
-        if stopped && number + 1 < total {
+        if stopped {
             session.observer.end_stage();
             return Ok(StageEnd::Stopped);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ocelli_core::{
-    Episode, Finish, Message, Observation, Outcome, Picture, SeedKey, Segment, SegmentKind, Task,
+    Episode, Message, Observation, Outcome, Part, Picture, SeedKey, Segment, SegmentKind, Task,
 };
 use ocelli_env::{CallCodec, Env, EnvError};
 use ocelli_model::error::ModelError;
@@ -27,6 +27,11 @@ pub enum CollectError {
     Model(#[from] ModelError),
     #[error(transparent)]
     Processing(#[from] ProcessingError),
+    /// An env shows a picture after the first turn.
+    #[error(
+        "row `{row}`: the env shows a picture after the first turn, which is not supported yet; show all pictures at the start"
+    )]
+    LaterPicture { row: String },
     /// A prompt does not fit.
     #[error(
         "row `{row}`: the prompt has {tokens} tokens, more than max_prompt_length {limit}; raise max_prompt_length, shorten the \
@@ -244,7 +249,8 @@ fn take_turn(
     let call = plan.codec.decode(&text);
     let step = attempt.env.step(&call)?;
     let segments = &mut attempt.episode.segments;
-    let ended = completion.finish == Finish::Stop;
+    // Other tokens that end a turn stand for no end of turn in the template's words.
+    let ended = completion.token_ids.last() == Some(&policy.processor.special.im_end);
     segments.push(Segment {
         parent: Some(segments.len() - 1),
         train_mask: vec![true; completion.token_ids.len()],
@@ -260,6 +266,12 @@ fn take_turn(
     attempt.episode.outcome.facts.extend(step.facts);
     attempt.done = step.done;
     if let (false, Some(observation)) = (step.done, step.observation) {
+        let mut parts = observation.messages.iter().flat_map(|m| &m.content);
+        if parts.any(|part| matches!(part, Part::Image { .. })) {
+            return Err(CollectError::LaterPicture {
+                row: attempt.episode.task.id.clone(),
+            });
+        }
         let ids = policy
             .processor
             .continuation(&observation.messages, ended)?;
