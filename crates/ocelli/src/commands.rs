@@ -125,9 +125,28 @@ fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
 
 /// The folder a recipe's data paths are relative to.
 fn data_root(recipe: &ocelli_learn::Recipe, recipe_path: &std::path::Path) -> PathBuf {
-    recipe
-        .data
-        .root
-        .clone()
-        .unwrap_or_else(|| recipe_path.parent().map(PathBuf::from).unwrap_or_default())
+    let own_folder = || match recipe_path.parent() {
+        Some(folder) if folder != "" => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    recipe.data.root.clone().unwrap_or_else(own_folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_lies_beside_the_recipe_unless_said_otherwise() {
+        let mut recipe: ocelli_learn::Recipe = toml::from_str(
+            "[model]\npath = \"tiny-qwen2_5_vl\"\n[[stage]]\nkind = \"sft\"\n\
+             data = { generator = \"pointing\", rows = 1 }\nexit = { max_steps = 1 }",
+        )
+        .unwrap();
+        for (path, root) in [("a.toml", "."), ("b/a.toml", "b"), ("/b/a.toml", "/b")] {
+            assert_eq!(data_root(&recipe, path.as_ref()), PathBuf::from(root));
+        }
+        recipe.data.root = Some("c".into());
+        assert_eq!(data_root(&recipe, "b/a.toml".as_ref()), PathBuf::from("c"));
+    }
 }
