@@ -44,8 +44,9 @@ pub fn run(
     run_steps(session, plan, |session, optimizer, step| {
         // collect
         let tasks = order.tasks(data, step, stage.batch.size);
+        let shown = (session.seed, stage_index << 32 | step);
         let prepared = prepare(&session.policy, &tasks, |task, index| {
-            data.picture(task, index)
+            data.training_picture(task, index, shown)
         })?;
         let seed = SeedKey::new(session.seed, Purpose::Sampling).step(stage_index << 32 | step);
         let mut groups = collect(&session.policy, &prepared, &collect_plan(&rollout, seed))?;
