@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ocelli_core::metrics::mean_std;
-use ocelli_core::{Episode, Metrics, Purpose, SeedKey, SegmentKind};
+use ocelli_core::{Episode, Metrics, Progress, Purpose, SeedKey, SegmentKind};
 use ocelli_data::Dataset;
 use ocelli_env::{CallCodec, Question};
 use ocelli_model::qwen2_5_vl::QwenVl;
@@ -39,7 +39,7 @@ pub fn run(
     let algorithm = stage.algorithm.clone().unwrap_or_default();
     let graph = RewardGraph::new(&stage.reward)?;
     let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
-    let stage_index = plan.index as u64;
+    let (stage_index, max_steps) = (plan.index as u64, stage.exit.max_steps);
 
     run_steps(session, plan, |session, optimizer, step| {
         // collect
@@ -52,9 +52,9 @@ pub fn run(
         let mut groups = collect(&session.policy, &prepared, &collect_plan(&rollout, seed))?;
 
         // score
-        for group in &mut groups {
-            graph.score_all(&mut group.episodes);
-        }
+        let mut episodes: Vec<&mut [Episode]> =
+            groups.iter_mut().map(|g| g.episodes.as_mut_slice()).collect();
+        graph.score_batch(&mut episodes, Progress { step, max_steps });
         if session.log_episodes_steps > 0 && step.is_multiple_of(session.log_episodes_steps) {
             let episodes = groups.iter().flat_map(|g| &g.episodes);
             session
@@ -203,7 +203,8 @@ impl TokenBatch {
         for tree in trees {
             for (branch, (episode, &advantage)) in tree.branches.iter().zip(&mut episodes) {
                 let length = branch.scored();
-                let weight = token_weight(algorithm.loss_type(), length, size);
+                let weight = token_weight(algorithm.loss_type(), length, size)
+                    * episode.outcome.sample_weight;
                 batch.old_logprob.extend(behavior_logprobs(episode));
                 batch
                     .advantage
