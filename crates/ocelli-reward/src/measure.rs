@@ -1,0 +1,17 @@
+//! Scores of typed predictions against typed gold values: pure functions, without any reading of text.
+//!
+//! One file holds one kind of comparison. All are total over the floating-point numbers: what a value that is not
+//! finite, an empty list or a box without area scores is written at each function, and is never NaN. A function that
+//! must refuse its input, because the answer would take too long or the gold value makes no sense, returns a
+//! [`MeasureError`].
+
+pub mod average_precision;
+pub mod box_rewards;
+pub mod detection;
+mod error;
+pub mod matching;
+pub mod overlap;
+pub mod points;
+pub mod shape;
+
+pub use error::MeasureError;
