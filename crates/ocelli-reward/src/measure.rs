@@ -12,6 +12,9 @@ mod error;
 pub mod matching;
 pub mod overlap;
 pub mod points;
+pub mod rouge;
 pub mod shape;
+pub mod similarity;
+pub mod stemmer;
 
 pub use error::MeasureError;
