@@ -7,14 +7,20 @@
 
 pub mod average_precision;
 pub mod box_rewards;
+pub mod curves;
 pub mod detection;
 mod error;
+pub mod intervals;
 pub mod matching;
 pub mod overlap;
 pub mod points;
+pub mod relative_accuracy;
 pub mod rouge;
+pub mod sequences;
 pub mod shape;
 pub mod similarity;
 pub mod stemmer;
+pub mod taxonomy;
+pub mod tracks;
 
 pub use error::MeasureError;
