@@ -20,6 +20,7 @@ pub mod sequences;
 pub mod shape;
 pub mod similarity;
 pub mod stemmer;
+pub mod symbolic_skeleton;
 pub mod taxonomy;
 pub mod tracks;
 
