@@ -7,15 +7,19 @@
 
 pub mod average_precision;
 pub mod box_rewards;
+pub mod consistency;
 pub mod curves;
 pub mod detection;
+pub mod driving;
 mod error;
 pub mod intervals;
+pub mod layouts;
 pub mod matching;
 pub mod overlap;
 pub mod points;
 pub mod relative_accuracy;
 pub mod rouge;
+pub mod routes;
 pub mod sequences;
 pub mod shape;
 pub mod similarity;
