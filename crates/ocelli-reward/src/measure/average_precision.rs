@@ -435,6 +435,8 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn boxes<'a>(list: &[([f64; 4], &'a str)]) -> Vec<LabeledBox<'a>> {
@@ -522,5 +524,38 @@ mod tests {
             ..scored(1.0)
         };
         assert_eq!(coco_summary(&[scene(lost, gold)]).unwrap().ap, Some(0.0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn bounded_and_blind_to_the_order_of_what_has_different_scores(
+            gold in proptest::collection::vec((0..4usize, 0..60i32, 0..2usize, any::<bool>()), 0..12),
+            found in proptest::collection::vec((0..4usize, 0..60i32, 0..2usize), 0..12),
+        ) {
+            let labels = ["cat", "dog"];
+            let bounds = |at: i32| BoundingBox::from([at, 0, at + 40, 40].map(f64::from));
+            let mut scenes = vec![Scene::default(); 4];
+            for &(scene, at, label, crowd) in &gold {
+                let label = labels[label];
+                scenes[scene].gold.push(GoldBox { bounds: bounds(at), label, crowd, area: None });
+            }
+            for (rank, &(scene, at, label)) in found.iter().enumerate() {
+                let (label, score) = (labels[label], rank as f64);
+                scenes[scene].predicted.push(ScoredBox { bounds: bounds(at), label, score });
+            }
+            let before = coco_summary(&scenes).unwrap();
+            for value in [before.ap, before.ap50, before.ap75, before.ar1, before.ar10, before.ar100] {
+                prop_assert_eq!(value.is_none(), gold.iter().all(|&(_, _, _, crowd)| crowd));
+                prop_assert!(value.is_none_or(|value| (0.0..=1.0).contains(&value)));
+            }
+            prop_assert!(before.ar1 <= before.ar10 && before.ar10 <= before.ar100);
+            scenes.reverse();
+            for scene in &mut scenes {
+                scene.predicted.reverse();
+            }
+            prop_assert_eq!(coco_summary(&scenes).unwrap(), before);
+        }
     }
 }

@@ -6,7 +6,9 @@ use ocelli_core::BoundingBox;
 use serde::{Deserialize, Serialize};
 
 use super::average_precision::scene_ap;
-use super::detection::{BoxMatch, LabeledBox, count_penalty, length_penalty, match_boxes};
+use super::detection::{
+    BoxMatch, LabeledBox, count_penalty, length_penalty, match_boxes, match_by_overlaps, overlaps,
+};
 use super::error::MeasureError;
 use super::matching::{Matcher, PairScores};
 use super::overlap::{Overlap, giou, pixel_iou};
@@ -88,10 +90,11 @@ pub fn v_triune_accuracy(
     if predicted.is_empty() || gold.is_empty() {
         return Ok(0.0);
     }
+    let scores = overlaps(predicted, gold, Overlap::Iou)?;
     let iou_score = |matcher| -> Result<f64, MeasureError> {
         let mut sum = 0.0;
         for &threshold in thresholds {
-            let matched = match_boxes(predicted, gold, Overlap::Iou, matcher, threshold)?
+            let matched = match_by_overlaps(&scores, predicted, gold, matcher, threshold)?
                 .without_wrong_labels(predicted, gold);
             sum += (1.0 - ratios.iou_completeness) * matched.mean_over_gold()
                 + ratios.iou_completeness * matched.completeness();

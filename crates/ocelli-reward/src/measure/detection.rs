@@ -24,6 +24,20 @@ pub struct BoxMatch {
     pub gold: usize,
 }
 
+/// The overlap of each prediction with each gold box.
+///
+/// # Errors
+/// Too many boxes: see [`PairScores::new`].
+pub fn overlaps(
+    predicted: &[LabeledBox],
+    gold: &[LabeledBox],
+    overlap: Overlap,
+) -> Result<PairScores, MeasureError> {
+    PairScores::new(predicted.len(), gold.len(), |p, g| {
+        overlap.of(&predicted[p].bounds, &gold[g].bounds)
+    })
+}
+
 /// Matches two lists of boxes; pairs below `at_least` are not matched.
 ///
 /// # Errors
@@ -35,12 +49,24 @@ pub fn match_boxes(
     matcher: Matcher,
     at_least: f64,
 ) -> Result<BoxMatch, MeasureError> {
-    let scores = PairScores::new(predicted.len(), gold.len(), |p, g| {
-        overlap.of(&predicted[p].bounds, &gold[g].bounds)
-    })?;
+    let scores = overlaps(predicted, gold, overlap)?;
+    match_by_overlaps(&scores, predicted, gold, matcher, at_least)
+}
+
+/// [`match_boxes`] with the [`overlaps`] of these lists at hand, for several thresholds or matchers.
+///
+/// # Errors
+/// Those of [`super::matching::optimal`].
+pub fn match_by_overlaps(
+    scores: &PairScores,
+    predicted: &[LabeledBox],
+    gold: &[LabeledBox],
+    matcher: Matcher,
+    at_least: f64,
+) -> Result<BoxMatch, MeasureError> {
     let same_label = |p: usize, g: usize| predicted[p].label == gold[g].label;
     Ok(BoxMatch {
-        pairs: matcher.pairs(&scores, same_label, at_least)?,
+        pairs: matcher.pairs(scores, same_label, at_least)?,
         predicted: predicted.len(),
         gold: gold.len(),
     })

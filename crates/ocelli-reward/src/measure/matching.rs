@@ -23,8 +23,8 @@ pub struct PairScores {
 }
 
 impl PairScores {
-    /// Most cells of a table: 2,048 by 2,048, 32 MiB.
-    pub const MAX_CELLS: usize = 1 << 22;
+    /// Most cells of a table: 1,024 by 1,024, 8 MiB.
+    pub const MAX_CELLS: usize = 1 << 20;
 
     /// Fills the table with `score(prediction, gold item)`.
     ///
@@ -171,14 +171,14 @@ pub fn greedy_label_first(
     pairs
 }
 
-/// Most steps of [`optimal`]: an assignment of 1,000 to 1,000.
-const MAX_ASSIGNMENT_STEPS: usize = 1_000_000_000;
+/// Most steps of [`optimal`]: an assignment of 512 to 512, or of 64 to 16,384.
+const MAX_ASSIGNMENT_STEPS: usize = 1 << 27;
 
 /// The pairs with the largest sum of scores: the smaller side is matched fully (the Hungarian method by shortest
 /// augmenting paths, `O(min² · max)`). Pairs come in the order of the smaller side.
 ///
 /// # Errors
-/// More than 10⁹ steps.
+/// More than 2²⁷ steps, `min² · max` of the sides.
 pub fn optimal(scores: &PairScores) -> Result<Vec<Pair>, MeasureError> {
     let turned = scores.predicted > scores.gold;
     let (rows, columns) = if turned {
@@ -333,7 +333,7 @@ mod tests {
             PairScores::new(usize::MAX, 2, |_, _| 0.0),
             Err(MeasureError::TooLarge { .. })
         ));
-        let large = PairScores::new(2048, 2048, |_, _| 0.0).unwrap();
+        let large = PairScores::new(1024, 1024, |_, _| 0.0).unwrap();
         assert!(matches!(
             optimal(&large),
             Err(MeasureError::TooLarge { .. })

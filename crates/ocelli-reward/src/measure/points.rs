@@ -119,6 +119,25 @@ pub fn assigned_kernel(
     Ok(sum / gold.len() as f64)
 }
 
+/// Number of `points` that are at least `apart` from every point counted before them; points that are not finite do
+/// not count. ViGoRL pays for distinct crops at least 10 pixels apart.
+///
+/// # Errors
+/// More than 2²⁴ comparisons.
+pub fn distinct_points(points: &[Point], apart: f64) -> Result<usize, MeasureError> {
+    check_size("points", points.len(), points.len(), MAX_COMPARISONS)?;
+    let mut kept: Vec<Point> = Vec::new();
+    for &point in points
+        .iter()
+        .filter(|point| point.iter().all(|v| v.is_finite()))
+    {
+        if kept.iter().all(|&other| distance(point, other) >= apart) {
+            kept.push(point);
+        }
+    }
+    Ok(kept.len())
+}
+
 /// `(e^(−5d) − e^(−5√2)) / (1 − e^(−5√2))` of a distance in shares of the picture, in `[0, 1]`: SpaceTools'
 /// normalised negative distance; 0 from √2 on.
 pub fn normalised_nearness(distance: f64) -> f64 {
@@ -292,6 +311,47 @@ mod tests {
         assert!((found - (-0.5f64).exp()).abs() < 1e-9);
         assert_eq!(assigned_kernel(&gold[..2], &gold, 50.0), Ok(0.0));
         assert_eq!(assigned_kernel(&[[f64::NAN; 2]], &gold[..1], 50.0), Ok(0.0));
+    }
+
+    #[test]
+    fn embodied_r1_free_point() {
+        // Half of the points in the box, and 20 pixels from the gold points on average.
+        let points = [[5.0, 5.0], [45.0, 5.0]];
+        let inside = share_in_box(&points, &[0.0, 0.0, 10.0, 10.0].into());
+        let far = mean_nearest_distance(&points, &[[5.0, 5.0]]).unwrap();
+        let reward = 0.1 + 0.1 + 0.6 * inside + 0.2 * ramp(far, 10.0, 50.0);
+        assert!((reward - (0.2 + 0.3 + 0.15)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn vigorl_counts_distinct_crops() {
+        let crops = [
+            [0.0, 0.0],
+            [6.0, 0.0],
+            [12.0, 0.0],
+            [f64::NAN, 0.0],
+            [12.0, 0.0],
+        ];
+        let distinct = distinct_points(&crops, 10.0).unwrap();
+        assert_eq!(distinct, 2);
+        // Right answer in the multi-turn form: .6 + .4 · (1 + .2 · (distinct − 1)).
+        let hit = f64::from(u8::from(in_box(
+            [12.0, 0.0],
+            &[10.0, 0.0, 20.0, 5.0].into(),
+        )));
+        let reward = 0.6 * hit + 0.4 * (1.0 + 0.2 * (distinct as f64 - 1.0));
+        assert!((reward - 1.08).abs() < 1e-12);
+        assert_eq!(distinct_points(&[], 10.0), Ok(0));
+    }
+
+    #[test]
+    fn one_thinker_segmentation_of_a_picture() {
+        // Exact box; positive points right, negative ones 50 pixels off: .5 + .25 + .25 · e^(−1/2).
+        let gold = [[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]];
+        let off = gold.map(|[x, y]| [x, y - 50.0]);
+        let kernel = |points: &[Point]| assigned_kernel(points, &gold, 50.0).unwrap();
+        let reward = 0.5 * 1.0 + 0.25 * kernel(&gold) + 0.25 * kernel(&off);
+        assert!((reward - 0.901_632_665).abs() < 1e-9, "{reward}");
     }
 
     #[test]
