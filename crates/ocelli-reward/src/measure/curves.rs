@@ -8,7 +8,7 @@ use super::points::{Point, distance};
 use super::shape::ramp;
 
 /// Most comparisons of two points.
-const MAX_CELLS: usize = 1 << 24;
+const MAX_CELLS: usize = 1 << 22;
 /// A step shorter than this has no direction.
 const NO_LENGTH: f64 = 1e-12;
 
@@ -16,7 +16,7 @@ const NO_LENGTH: f64 = 1e-12;
 /// (Eiter and Mannila, 1994).
 ///
 /// # Errors
-/// More than 2²⁴ pairs of points.
+/// More than 2²² pairs of points.
 pub fn discrete_frechet(a: &[Point], b: &[Point]) -> Result<f64, MeasureError> {
     leash(a, b, |i, j| distance(a[i], b[j]))
 }
@@ -218,7 +218,8 @@ fn angle([x1, y1]: Point, [x2, y2]: Point) -> f64 {
     if x1.hypot(y1) < NO_LENGTH || x2.hypot(y2) < NO_LENGTH {
         return 0.0;
     }
-    (x1 * x2 + y1 * y2).clamp(-1.0, 1.0).acos()
+    // Unlike the arc cosine of the product, this is exactly 0 for equal directions.
+    (x1 * y2 - y1 * x2).abs().atan2(x1 * x2 + y1 * y2)
 }
 
 #[cfg(test)]
@@ -251,6 +252,8 @@ mod tests {
         let score = vla_r1_path_score(&back, &STRAIGHT).unwrap();
         // Ends 1 apart and directions π: 1 − (1 + .25 π) / 2.42987.
         assert!((score - 0.2652).abs() < 5e-5, "{score}");
+        let crooked = [[0.1, 0.2], [0.3, 0.7], [0.9, 0.4]];
+        assert_eq!(vla_r1_path_score(&crooked, &crooked), Ok(1.0));
         assert_eq!(vla_r1_path_score(&[], &STRAIGHT), Ok(0.0));
         assert_eq!(vla_r1_path_score(&[[f64::NAN; 2]], &STRAIGHT), Ok(0.0));
     }
