@@ -1,15 +1,21 @@
-//! Average precision against pycocotools and assignments against scipy, on random scenes and matrices.
+//! Average precision against pycocotools, assignments against scipy, and box rewards against a plain writing of their
+//! definitions, on random scenes and matrices.
 
 use std::collections::BTreeMap;
 
 use ocelli_reward::measure::average_precision::{
     CocoSummary, GoldBox, Scene, ScoredBox, coco_summary, scene_ap,
 };
-use ocelli_reward::measure::detection::LabeledBox;
-use ocelli_reward::measure::matching::{PairScores, optimal};
+use ocelli_reward::measure::box_rewards::{
+    V_TRIUNE_THRESHOLDS, VTriuneRatios, v_triune_accuracy, vlm_r1_weighted_sum,
+};
+use ocelli_reward::measure::detection::{LabeledBox, match_boxes};
+use ocelli_reward::measure::matching::{Matcher, PairScores, optimal};
+use ocelli_reward::measure::overlap::Overlap;
 use serde::Deserialize;
 
 const TOLERANCE: f64 = 1e-6;
+const USABLE: &str = "the scene is small and finite";
 
 #[derive(Deserialize)]
 struct Golden {
@@ -25,6 +31,14 @@ struct GoldenScene {
     #[serde(flatten)]
     summary: Summary,
     scene_ap: Option<[f64; 3]>,
+    rewards: Option<Rewards>,
+}
+
+#[derive(Deserialize)]
+struct Rewards {
+    weighted_sum: f64,
+    v_triune: f64,
+    assigned_iou: f64,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +101,12 @@ fn near(a: Option<f64>, b: Option<f64>) -> bool {
 }
 
 #[track_caller]
+fn assert_near(name: &str, found: f64, expected: f64) {
+    let near = (found - expected).abs() < TOLERANCE;
+    assert!(near, "{name}: {found} is not {expected}");
+}
+
+#[track_caller]
 fn assert_equal(name: &str, found: &CocoSummary, expected: &Summary) {
     let numbers = [
         found.ap,
@@ -117,7 +137,7 @@ fn assert_equal(name: &str, found: &CocoSummary, expected: &Summary) {
 #[test]
 fn single_scenes_equal_pycocotools() {
     for (place, golden) in golden().scenes.iter().enumerate() {
-        let found = coco_summary(&[scene(golden)]).expect("the scene is usable");
+        let found = coco_summary(&[scene(golden)]).expect(USABLE);
         assert_equal(&format!("scene {place}"), &found, &golden.summary);
     }
 }
@@ -128,38 +148,76 @@ fn groups_of_scenes_equal_pycocotools() {
     for group in &golden.groups {
         let members = &golden.scenes[group.first..group.first + group.count];
         let scenes: Vec<Scene> = members.iter().map(scene).collect();
-        let found = coco_summary(&scenes).expect("the scenes are usable");
+        let found = coco_summary(&scenes).expect(USABLE);
         let name = format!("{} scenes from {}", group.count, group.first);
         assert_equal(&name, &found, &group.summary);
     }
+}
+
+/// The scene's predictions and objects without scores, areas and crowds.
+fn labelled(golden: &GoldenScene) -> (Vec<LabeledBox<'_>>, Vec<LabeledBox<'_>>) {
+    let scene = scene(golden);
+    let labelled = |bounds, label| LabeledBox { bounds, label };
+    let predicted = scene.predicted.iter();
+    let gold = scene.gold.iter();
+    (
+        predicted.map(|p| labelled(p.bounds, p.label)).collect(),
+        gold.map(|g| labelled(g.bounds, g.label)).collect(),
+    )
 }
 
 #[test]
 fn scenes_without_scores_equal_what_vlm_r1_and_v_triune_ask_of_pycocotools() {
     let mut compared = 0;
     for (place, golden) in golden().scenes.iter().enumerate() {
-        let scene = scene(golden);
-        let labelled = |bounds, label| LabeledBox { bounds, label };
-        let gold: Vec<_> = scene
-            .gold
-            .iter()
-            .map(|g| labelled(g.bounds, g.label))
-            .collect();
-        let predicted: Vec<_> = scene
-            .predicted
-            .iter()
-            .map(|p| labelled(p.bounds, p.label))
-            .collect();
-        let found = scene_ap(&predicted, &gold).expect("the scene is usable");
+        let (predicted, gold) = labelled(golden);
+        let found = scene_ap(&predicted, &gold).expect(USABLE);
         if let Some(expected) = golden.scene_ap {
             compared += 1;
             for (found, expected) in [found.ap, found.ap50, found.ap75].into_iter().zip(expected) {
-                assert!(
-                    (found - expected).abs() < TOLERANCE,
-                    "scene {place}: {found} is not {expected}"
-                );
+                assert_near(&format!("scene {place}"), found, expected);
             }
         }
+    }
+    assert!(compared > 100);
+}
+
+#[test]
+fn box_rewards_equal_a_plain_writing_of_their_definitions() {
+    const ALL_PARTS: VTriuneRatios = VTriuneRatios {
+        iou_max_label_first: 1.0,
+        iou_max_iou_first: 1.0,
+        iou_completeness: 0.3,
+        map: 1.0,
+        map50: 1.0,
+        map75: 1.0,
+    };
+    let mut compared = 0;
+    for (place, golden) in golden().scenes.iter().enumerate() {
+        let Some(expected) = &golden.rewards else {
+            continue;
+        };
+        compared += 1;
+        let (predicted, gold) = labelled(golden);
+        let found = vlm_r1_weighted_sum(&predicted, &gold).expect(USABLE);
+        assert_near(
+            &format!("scene {place}, weighted sum"),
+            found,
+            expected.weighted_sum,
+        );
+        let found = v_triune_accuracy(&predicted, &gold, &V_TRIUNE_THRESHOLDS, &ALL_PARTS);
+        assert_near(
+            &format!("scene {place}, V-Triune"),
+            found.expect(USABLE),
+            expected.v_triune,
+        );
+        let (overlap, matcher) = (Overlap::Iou, Matcher::Hungarian);
+        let matched = match_boxes(&predicted, &gold, overlap, matcher, 0.0).expect(USABLE);
+        assert_near(
+            &format!("scene {place}, assigned"),
+            matched.mean_over_gold(),
+            expected.assigned_iou,
+        );
     }
     assert!(compared > 100);
 }

@@ -224,7 +224,9 @@ fn by_class<'a>(scenes: &'a [Scene<'a>]) -> Result<BTreeMap<&'a str, Class<'a>>,
     }
     for class in classes.values_mut() {
         for scene in class.scenes.values_mut() {
-            scene.predicted.sort_by(|a, b| b.score.total_cmp(&a.score));
+            scene
+                .predicted
+                .sort_by(|a, b| better_first(a.score, b.score));
             scene.predicted.truncate(MAX_DETECTIONS);
             comparisons += scene.predicted.len() * scene.gold.len();
             check_size("the comparison of boxes", comparisons, 1, MAX_COMPARISONS)?;
@@ -244,6 +246,11 @@ fn overlap(found: &ScoredBox, object: &GoldBox) -> f64 {
     } else {
         found.bounds.iou(&object.bounds)
     }
+}
+
+/// The order of finite scores; −0 is 0.
+fn better_first(a: f64, b: f64) -> std::cmp::Ordering {
+    (b + 0.0).total_cmp(&(a + 0.0))
 }
 
 /// What became of one prediction, a bit for each threshold.
@@ -273,7 +280,7 @@ impl Class<'_> {
         for scene in self.scenes.values() {
             objects += scene.judge(areas, &mut outcomes);
         }
-        outcomes.sort_by(|a: &Outcome, b| b.score.total_cmp(&a.score));
+        outcomes.sort_by(|a: &Outcome, b| better_first(a.score, b.score));
         let mut precision = [0.0; THRESHOLD_COUNT];
         if objects > 0 {
             for (threshold, precision) in precision.iter_mut().enumerate() {

@@ -73,7 +73,8 @@ pub fn match_by_overlaps(
 }
 
 impl BoxMatch {
-    /// Sets the score of pairs with different labels to 0; they stay matched. VLM-R1 and V-Triune do so.
+    /// Sets the score of pairs with different labels to 0; they stay matched. VLM-R1 and V-Triune do so. Both lists must
+    /// be those that were matched.
     pub fn without_wrong_labels(mut self, predicted: &[LabeledBox], gold: &[LabeledBox]) -> Self {
         for pair in &mut self.pairs {
             if predicted[pair.predicted].label != gold[pair.gold].label {
