@@ -42,7 +42,8 @@ pub enum ReasoningTerm {
 /// average displacement is below 3 m; else `−.2 · ade / 3 + .3 · term`. A grade is at most 1. Comfort has weight 0
 /// there.
 pub fn alpamayo_r1_reward(grade: Option<f64>, ade: f64, term: ReasoningTerm) -> f64 {
-    let shortfall = grade.map(|grade| grade.min(1.0) - 1.0);
+    let graded = grade.filter(|grade| grade.is_finite());
+    let shortfall = graded.map(|grade| grade.min(1.0) - 1.0);
     match shortfall {
         Some(shortfall) if shortfall > -0.4 && ade < 3.0 => {
             let share = shortfall / -0.4;
@@ -92,6 +93,7 @@ mod tests {
     fn alpamayo_r1_gate_and_quirk() {
         for (grade, ade) in [
             (None, 0.0),
+            (Some(f64::NAN), 0.0),
             (Some(0.6), 0.0),
             (Some(1.0), 3.0),
             (Some(1.0), f64::NAN),

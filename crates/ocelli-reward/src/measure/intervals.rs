@@ -44,7 +44,7 @@ impl Interval {
 }
 
 /// UAL-Bench's TD: the sum of both ends' absolute errors. No prediction, or one that is not valid, counts as the end of
-/// the gold interval.
+/// the gold interval, which must be valid.
 pub fn boundary_error(predicted: Option<&Interval>, gold: &Interval) -> f64 {
     match predicted.filter(|interval| interval.is_valid()) {
         Some(found) => (found.start - gold.start).abs() + (found.end - gold.end).abs(),

@@ -1,6 +1,7 @@
 //! Rooms filled with boxes in space, as MetaSpatial scores them.
 
 use super::error::{MeasureError, check_size};
+use super::shape::clip;
 
 /// Most pairs of objects.
 const MAX_PAIRS: usize = 1 << 22;
@@ -56,7 +57,7 @@ pub enum LayoutFormat {
 
 /// MetaSpatial's reward: half of 0, .1 or .5 for a layout that is not complete; else `.5 + Σ grades / 50 − .2 ·
 /// collisions − .2 · violations`, with five grades of 1 to 10 (0 when an object's name is missing) and both ratios in
-/// `[0, 1]`.
+/// `[0, 1]`; what is outside is clipped, and NaN is 0.
 pub fn meta_spatial_reward(
     format: LayoutFormat,
     grades: [f64; 5],
@@ -68,7 +69,9 @@ pub fn meta_spatial_reward(
         LayoutFormat::BadJson => 0.05,
         LayoutFormat::WrongObjects => 0.25,
         LayoutFormat::Complete => {
-            0.5 + grades.iter().sum::<f64>() / 50.0 - 0.2 * collisions - 0.2 * violations
+            let grades: f64 = grades.iter().map(|&grade| clip(grade, 0.0, 10.0)).sum();
+            let ratios = clip(collisions, 0.0, 1.0) + clip(violations, 0.0, 1.0);
+            0.5 + grades / 50.0 - 0.2 * ratios
         }
     }
 }

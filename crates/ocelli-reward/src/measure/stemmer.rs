@@ -1,25 +1,20 @@
 //! Porter's stemmer for English (1980) with the changes of NLTK's default mode, which rouge-score uses: a few irregular
 //! words, `ied` and `ies` in short words, `y` after a consonant, and the endings `bli`, `fulli` and `logi`.
 
-/// Words that have their stem by rote.
-const IRREGULAR: [(&str, &str); 14] = [
-    ("sky", "sky"),
+/// Words whose stem the rules would miss.
+const IRREGULAR: [(&str, &str); 7] = [
     ("skies", "sky"),
     ("dying", "die"),
     ("lying", "lie"),
     ("tying", "tie"),
-    ("news", "news"),
     ("innings", "inning"),
-    ("inning", "inning"),
     ("outings", "outing"),
-    ("outing", "outing"),
     ("cannings", "canning"),
-    ("canning", "canning"),
-    ("howe", "howe"),
-    ("proceed", "proceed"),
 ];
-/// These too keep their form.
-const KEPT: [&str; 2] = ["exceed", "succeed"];
+/// Words that keep their form.
+const KEPT: [&str; 9] = [
+    "sky", "news", "inning", "outing", "canning", "howe", "proceed", "exceed", "succeed",
+];
 
 /// The stem of `word`, which must be in ASCII lower case; other letters count as consonants.
 pub fn stem(word: &str) -> String {
@@ -265,9 +260,11 @@ mod tests {
 
     #[test]
     fn odd_words_are_kept() {
-        for word in ["", "y", "ed", "ing", "yyyy", "s", "é", "1990s0"] {
-            assert!(stem(word).len() <= word.len());
+        for word in ["", "y", "ed", "ing", "s", "é", "1990", "xxxx"] {
+            assert_eq!(stem(word), word);
         }
+        // Every other y is a vowel, so the last one follows a consonant.
+        assert_eq!(stem("yyyy"), "yyyi");
         assert_eq!(stem(&"y".repeat(100_000)).len(), 100_000);
     }
 }
