@@ -1,9 +1,9 @@
 //! Scores of typed predictions against typed gold values: pure functions, without any reading of text.
 //!
-//! One file holds one kind of comparison. All are total over the floating-point numbers: what a value that is not
-//! finite, an empty list or a box without area scores is written at each function, and is never NaN. A function that
-//! must refuse its input, because the answer would take too long or the gold value makes no sense, returns a
-//! [`MeasureError`].
+//! One file holds one kind of comparison. Predictions may be anything: what a number that is not finite, an empty list
+//! or a box without area scores is written at each function, and is never NaN. Weights, limits and scales come from a
+//! recipe and must be finite. A function that must refuse its input, because the answer would take too long or the gold
+//! value makes no sense, returns a [`MeasureError`].
 //!
 //! ```
 //! use ocelli_reward::measure::box_rewards::vlm_r1_od_length;
@@ -27,6 +27,7 @@ pub mod layouts;
 pub mod matching;
 pub mod overlap;
 pub mod points;
+pub mod polygons;
 pub mod relative_accuracy;
 pub mod rouge;
 pub mod routes;
