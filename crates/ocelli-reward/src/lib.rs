@@ -21,6 +21,7 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod graph;
+pub mod measure;
 mod payload;
 mod shape;
 mod statistics;
