@@ -68,6 +68,10 @@ pub struct Outcome {
     /// The weighted sum; `None` until scored, or when no verifier could judge.
     #[serde(default)]
     pub reward: Option<f64>,
+    /// Whether the episode was cut before its env ended it: by the limit of turns, or because the conversation had grown
+    /// longer than a prompt may be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// One attempt at one task.
@@ -98,9 +102,9 @@ impl Episode {
         self.decisions().map(|s| s.token_ids.len()).sum()
     }
 
-    /// Whether the last decision ran into the length limit.
+    /// Whether the last decision ran into the length limit, or the episode was cut before its end.
     pub fn truncated(&self) -> bool {
-        self.decisions().last().is_some_and(|s| {
+        let at_limit = self.decisions().last().is_some_and(|s| {
             matches!(
                 s.kind,
                 SegmentKind::Decision {
@@ -108,7 +112,8 @@ impl Episode {
                     ..
                 }
             )
-        })
+        });
+        at_limit || self.outcome.cut
     }
 }
 

@@ -3,6 +3,7 @@
 //! This crate owns what every other crate talks about: tasks, chat messages, pictures, episodes, scores, seeded
 //! random streams and metrics. It refuses tensors, files and the network.
 
+pub mod calendar;
 pub mod chat;
 pub mod episode;
 pub mod geometry;
@@ -17,6 +18,6 @@ pub use episode::{Call, Episode, Finish, Observation, Outcome, Segment, SegmentK
 pub use geometry::BoundingBox;
 pub use metrics::Metrics;
 pub use picture::Picture;
-pub use score::{Scores, Verdict, VerifierError};
+pub use score::{Verdict, VerifierError};
 pub use seed::{Purpose, SeedKey};
 pub use task::{ImageSource, Target, Task};

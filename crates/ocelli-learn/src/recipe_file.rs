@@ -53,8 +53,13 @@ fn set(table: &mut toml::Table, change: &str) -> Result<(), String> {
         place = match entry {
             toml::Value::Table(table) => table,
             toml::Value::Array(list) => {
-                let which = parts.next().unwrap_or_default();
                 let count = list.len();
+                let Some(which) = parts.next() else {
+                    return Err(format!(
+                        "`--set {change}`: `{part}` is a list of {count}; name an entry and a key of it, such as \
+                         `--set {part}.0.exit.max_steps=10`"
+                    ));
+                };
                 let found = list.iter_mut().enumerate().find(|(i, item)| {
                     which == i.to_string()
                         || item.get("kind").and_then(toml::Value::as_str) == Some(which)
@@ -199,6 +204,12 @@ exit = { max_steps = 2 }
             ("run.seed", "no `=`"),
             ("stage.7.exit.max_steps=1", "no `7`"),
             ("model.path.x=1", "not a table"),
+            (
+                "stage.0=3",
+                "`stage` is a list of 2; name an entry and a key",
+            ),
+            ("stage.sft=3", "name an entry and a key"),
+            ("=3", "invalid"),
         ] {
             let text = read(MINIMAL, &[change]).unwrap_err().to_string();
             assert!(text.contains(wanted), "{text}");

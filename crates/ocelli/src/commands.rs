@@ -55,7 +55,9 @@ fn misuse(message: impl Into<String>) -> anyhow::Error {
 pub fn is_misuse(error: &anyhow::Error) -> bool {
     error.is::<Misuse>()
         || error.is::<RewardError>()
-        || matches!(error.downcast_ref(), Some(ModelError::NoSuchModel { .. }))
+        || error
+            .downcast_ref::<ModelError>()
+            .is_some_and(ModelError::is_misuse)
         || error
             .downcast_ref::<LearnError>()
             .is_some_and(LearnError::is_misuse)

@@ -97,7 +97,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let mut rows: Vec<EvalRow> = Vec::new();
     for &mode in arguments.mode.modes() {
-        let episodes = answer(&policy, &data, &graph, mode, length, seed)?;
+        let episodes = answer(&policy, &data, &graph, mode, (usize::MAX, length), seed)?;
         rows.extend(summarise(&episodes, moment, mode));
     }
     if arguments.json {
