@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ocelli_core::{
-    Call, Episode, ImageSource, Message, Metrics, Observation, Outcome, Purpose, Role, SeedKey,
-    SegmentKind, Task,
+    Call, Episode, ImageSource, Message, Metrics, Observation, Outcome, Part, Purpose, Role,
+    SeedKey, SegmentKind, Task,
 };
 use ocelli_data::{DataConfig, Dataset, Generator};
 use ocelli_env::{CallCodec, Env, EnvError, Question, Snapshot, Step};
@@ -20,7 +20,7 @@ use ocelli_learn::packing::{Tree, micro_batches, score, values};
 use ocelli_learn::recipe::StageKind;
 use ocelli_learn::run::Run;
 use ocelli_learn::stage::{Session, StageEnd, StagePlan, update};
-use ocelli_learn::train::{Finished, resume, train};
+use ocelli_learn::train::{Finished, plan, resume, train};
 use ocelli_learn::{LearnError, Observer, Recipe, sft};
 use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides, read_tensor_bytes};
 use ocelli_model::preset::Preset;
@@ -1037,4 +1037,188 @@ fn a_run_that_cannot_be_resumed_says_why() {
     fs::write(checkpoint.join("model.safetensors"), b"short").unwrap();
     let text = again(&recipe);
     assert!(text.contains("model.safetensors"), "{text}");
+}
+
+#[test]
+fn a_reference_that_is_gone_is_an_error_and_not_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = resumable(folder.path(), 1);
+    let whole = run(&recipe, "whole");
+    // The second stage goes on, and pulls to the end of the first, of which only an earlier checkpoint is left.
+    let checkpoints = whole.folder.join("checkpoints");
+    fs::remove_dir_all(checkpoints.join("1-sft-step-000004")).unwrap();
+    fs::remove_dir_all(checkpoints.join("2-grpo-step-000004")).unwrap();
+    let stop = AtomicBool::new(false);
+    let error = resume(&whole.folder, &recipe, Path::new(""), &mut Silent, &stop).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("end of stage 1 (step 4) is gone"), "{text}");
+}
+
+#[test]
+fn pictures_in_another_order_are_trained_on_as_they_were_shown() {
+    let policy = sharp_policy();
+    let data = pointing(2);
+    let mut task = data.tasks[0].as_ref().clone();
+    let pixels = |row: usize| ImageSource::Pixels(data.picture(&data.tasks[row], 0).unwrap());
+    task.images = vec![pixels(0), pixels(1)];
+    task.messages = vec![Message {
+        role: Role::User,
+        content: vec![Part::Image { index: 1 }, Part::Image { index: 0 }],
+    }];
+    let data = Dataset::new("by hand", vec![task]);
+    let prepared = prepare(&policy, &data.tasks, |task, index| {
+        data.picture(task, index)
+    })
+    .unwrap();
+    let plan = CollectPlan {
+        samples: 2,
+        sampling: SamplingParams {
+            temperature: 0.7,
+            ..SamplingParams::greedy(9)
+        },
+        max_prompt_length: 512,
+        max_turns: 1,
+        seed: SeedKey::new(1, Purpose::Sampling),
+        codec: CallCodec::WholeText,
+        env: &|| Box::new(Question::default()),
+    };
+    let groups = collect(&policy, &prepared, &plan).unwrap();
+    let trees = shared_trees(&policy, &groups);
+    let device = &policy.device;
+    let scores = score(&policy.network(), &trees, 0.7, &policy.rules.banned, device);
+    for (new, old) in values(scores.logprob)
+        .iter()
+        .zip(behavior_logprobs(&groups))
+    {
+        assert!((new - old).abs() < 1e-4, "{new}, {old}");
+    }
+}
+
+#[test]
+fn what_no_stage_can_use_is_found_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let picture = |name: &str, width: usize, height: usize| {
+        let pixels = vec![90u8; width * height * 3];
+        let png = ocelli_data::encode_png(&ocelli_core::Picture::new(width, height, pixels));
+        fs::write(root.join(name), png).unwrap();
+    };
+    picture("a.png", 28, 28);
+    picture("line.png", 1000, 1);
+    let row = |id: &str, image: &str, question: &str, answer: &str| {
+        format!(
+            r#"{{"id": "{id}", "image": "{image}", "conversations": [{{"from": "human", "value": "<image>{question}"}}, {{"from": "gpt", "value": "{answer}"}}]}}"#
+        ) + "\n"
+    };
+    let good = row("good", "a.png", "How many?", "3");
+    let long = "many ".repeat(600);
+    for (name, bad, sft, wanted) in [
+        (
+            "long",
+            row("bad", "a.png", &long, "3"),
+            false,
+            "max_prompt_length 300",
+        ),
+        (
+            "shape",
+            row("bad", "line.png", "How many?", "3"),
+            false,
+            "line.png",
+        ),
+        (
+            "marker",
+            row("bad", "a.png", "How <|image_pad|> many?", "3"),
+            false,
+            "placeholders",
+        ),
+        (
+            "ended",
+            row("bad", "a.png", "How many?", "3<|im_end|>4"),
+            true,
+            "<|im_end|>",
+        ),
+        (
+            "shown",
+            row("bad", "a.png", "How many?", "<|image_pad|>"),
+            true,
+            "<|image_pad|>",
+        ),
+        (
+            "long-too",
+            row("bad", "a.png", &long, "3"),
+            true,
+            "max_prompt_length 300",
+        ),
+    ] {
+        let file = format!("{name}.jsonl");
+        fs::write(root.join(&file), good.clone() + &bad).unwrap();
+        let stage = if sft {
+            format!(
+                "[[stage]]\nkind = \"sft\"\ndata = {{ path = {file:?} }}\nmax_prompt_length = 300\nexit = {{ max_steps = 1 }}\n"
+            )
+        } else {
+            format!(
+                "[[stage]]\nkind = \"grpo\"\ndata = {{ path = {file:?} }}\nrollout = {{ max_prompt_length = 300 }}\n\
+                 reward = [ {{ verifier = \"tags\" }} ]\nexit = {{ max_steps = 1 }}\n"
+            )
+        };
+        let recipe = read_recipe(root, &format!("{MODEL}{SFT}{stage}"), &[]);
+        let text = failure(&recipe, root);
+        assert!(
+            text.contains("bad") && text.contains(wanted),
+            "{name}: {text}"
+        );
+        let planned = plan(&recipe, root).unwrap_err().to_string();
+        assert_eq!(planned, text, "a dry run says the same");
+        assert!(!root.join("runs").exists(), "{name}: no run was begun");
+    }
+}
+
+#[test]
+fn rewards_that_fit_no_row_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (when, wanted) in [
+        (
+            r#"{ task = "count" }"#,
+            "no row has such a `task`; there are pointing",
+        ),
+        (r#"{ colour = "red" }"#, "no row has a tag `colour`"),
+        (
+            r#"{ task = ["pointing", "x"], source = "other" }"#,
+            "no row has such a `source`",
+        ),
+    ] {
+        let change = format!("stage.grpo.reward=[{{ verifier = \"tags\", when = {when} }}]");
+        let recipe = read_recipe(folder.path(), &format!("{MODEL}{GRPO}"), &[&change]);
+        let text = failure(&recipe, Path::new(""));
+        assert!(
+            text.contains(wanted) && text.contains("stage 1 (grpo)"),
+            "{text}"
+        );
+    }
+    let change =
+        r#"stage.grpo.reward=[{ verifier = "tags", when = { task = ["pointing", "x"] } }]"#;
+    let recipe = read_recipe(folder.path(), &format!("{MODEL}{GRPO}"), &[change]);
+    assert!(plan(&recipe, Path::new("")).is_ok());
+}
+
+#[test]
+fn a_stage_that_nothing_can_judge_ends_with_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    // Boxes are no numbers.
+    let change = "stage.grpo.reward=[{ verifier = \"number\" }]";
+    let text = format!("{MODEL}{GRPO}");
+    let recipe = read_recipe(
+        folder.path(),
+        &text,
+        &[change, "stage.grpo.exit.max_steps=2"],
+    );
+    let text = failure(&recipe, Path::new(""));
+    assert!(
+        text.contains("`number`") && text.contains("row `pointing-train-"),
+        "{text}"
+    );
+    let rows = metrics(&folder.path().join("runs/failing"));
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0]["reward"].is_null(), "{}", rows[0]);
 }
