@@ -492,7 +492,7 @@ mod tests {
             for (place, value) in changes {
                 let mut found = Vec::new();
                 pointers(&json, "", &mut found);
-                *json.pointer_mut(place.get(&found)).unwrap() = value;
+                *json.pointer_mut(place.get(found.as_slice())).unwrap() = value;
             }
             if let Ok(config) = QwenVlConfig::parse(&json) {
                 // What a network is made from can be told without a fault.

@@ -30,11 +30,10 @@ pub enum CollectError {
     #[error(transparent)]
     Processing(#[from] ProcessingError),
     /// A row whose picture or conversation the processor refuses.
-    #[error("row `{row}`{picture}: {source}")]
+    #[error("{place}: {source}")]
     Row {
-        row: String,
-        /// Which picture, where it is one.
-        picture: String,
+        /// The row, and which of its pictures.
+        place: String,
         source: ProcessingError,
     },
     /// An env shows a picture after the first turn.
@@ -57,30 +56,22 @@ pub enum CollectError {
 impl CollectError {
     /// For `map_err` on what the processor says of a row's conversation.
     pub fn row(row: &str) -> impl FnOnce(ProcessingError) -> Self {
-        let row = row.to_owned();
+        let place = format!("row `{row}`");
         move |source| match source {
             // These name the row themselves.
             ProcessingError::PictureCount { .. } => Self::Processing(source),
-            source => Self::Row {
-                row,
-                picture: String::new(),
-                source,
-            },
+            source => Self::Row { place, source },
         }
     }
 
     /// For `map_err` on what the processor says of a row's picture.
     pub fn picture(task: &Task, index: usize) -> impl FnOnce(ProcessingError) -> Self {
-        let row = task.id.clone();
         let picture = match task.images.get(index) {
-            Some(ImageSource::Path(path)) => format!(", picture {}", path.display()),
-            _ => format!(", picture {index}"),
+            Some(ImageSource::Path(path)) => path.display().to_string(),
+            _ => index.to_string(),
         };
-        move |source| Self::Row {
-            row,
-            picture,
-            source,
-        }
+        let place = format!("row `{}`, picture {picture}", task.id);
+        move |source| Self::Row { place, source }
     }
 }
 
