@@ -71,6 +71,10 @@ pub struct Outcome {
     /// Factor of the episode's share in the loss; 1 unless a node of the reward graph says otherwise.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub sample_weight: f64,
+    /// Whether the episode was cut before its env ended it: by the limit of turns, or because the conversation had grown
+    /// longer than a prompt may be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 fn one() -> f64 {
@@ -89,6 +93,7 @@ impl Default for Outcome {
             verdicts: BTreeMap::new(),
             reward: None,
             sample_weight: one(),
+            cut: false,
         }
     }
 }
@@ -121,9 +126,9 @@ impl Episode {
         self.decisions().map(|s| s.token_ids.len()).sum()
     }
 
-    /// Whether the last decision ran into the length limit.
+    /// Whether the last decision ran into the length limit, or the episode was cut before its end.
     pub fn truncated(&self) -> bool {
-        self.decisions().last().is_some_and(|s| {
+        let at_limit = self.decisions().last().is_some_and(|s| {
             matches!(
                 s.kind,
                 SegmentKind::Decision {
@@ -131,7 +136,8 @@ impl Episode {
                     ..
                 }
             )
-        })
+        });
+        at_limit || self.outcome.cut
     }
 }
 

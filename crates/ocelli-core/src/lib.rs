@@ -3,6 +3,7 @@
 //! This crate owns what every other crate talks about: tasks, chat messages, pictures, episodes, scores, seeded
 //! random streams and metrics. It refuses tensors, files and the network.
 
+pub mod calendar;
 pub mod chat;
 pub mod episode;
 pub mod geometry;
@@ -19,6 +20,6 @@ pub use geometry::BoundingBox;
 pub use metrics::Metrics;
 pub use picture::Picture;
 pub use schedule::{Position, Progress, Schedule, Varying};
-pub use score::{Scores, Verdict, VerifierError};
+pub use score::{Verdict, VerifierError};
 pub use seed::{Purpose, SeedKey};
 pub use task::{ImageSource, Target, Task};

@@ -37,6 +37,11 @@ impl Metrics {
         self.0.get(name).and_then(Value::as_f64)
     }
 
+    /// Whether `name` was set, if only to `null`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v))

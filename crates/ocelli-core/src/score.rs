@@ -1,11 +1,6 @@
 //! What verifiers say.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
-
-/// Named numbers, in a fixed order.
-pub type Scores = BTreeMap<String, f64>;
 
 /// Why a verifier could not judge. Never counted as a wrong answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,7 +39,9 @@ impl Augment {
             if !(0.0..1.0).contains(&value) {
                 return Err(DataError::config(
                     "augment",
-                    format!("`{name} = {value}` must be a share from 0 up to, but not including, 1"),
+                    format!(
+                        "`{name} = {value}` must be a share from 0 up to, but not including, 1"
+                    ),
                 ));
             }
         }

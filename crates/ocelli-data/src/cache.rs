@@ -1,10 +1,10 @@
-//! Decoded pictures kept in memory up to a budget, shared between threads.
+//! Decoded and generated pictures kept in memory up to a budget, shared between threads and data sets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ocelli_core::{ImageSource, Picture, Task};
+use ocelli_core::Picture;
 
 use crate::decode::decode_picture;
 use crate::error::DataError;
@@ -12,7 +12,7 @@ use crate::error::DataError;
 /// Default budget of raw pixels: 1 GiB.
 pub const DEFAULT_BUDGET: usize = 1 << 30;
 
-/// Pictures by file name; those unused for longest go first when the budget is spent.
+/// Pictures by name; those unused for longest go first when the budget is spent.
 #[derive(Debug)]
 pub struct PictureCache {
     budget: usize,
@@ -22,7 +22,7 @@ pub struct PictureCache {
 #[derive(Debug, Default)]
 struct Kept {
     pictures: HashMap<PathBuf, (Picture, u64)>,
-    /// File names by the time of their last use.
+    /// Names by the time of their last use.
     by_use: BTreeMap<u64, PathBuf>,
     clock: u64,
     bytes: usize,
@@ -48,38 +48,36 @@ impl PictureCache {
         self.lock().bytes
     }
 
-    /// Picture `index` of `task`: generated pixels are shared, files decoded or taken from memory.
-    ///
-    /// # Errors
-    /// If the task has no such picture, or its file cannot be decoded.
-    pub fn picture(&self, task: &Task, index: usize) -> Result<Picture, DataError> {
-        match task.images.get(index) {
-            Some(ImageSource::Pixels(picture)) => Ok(picture.clone()),
-            Some(ImageSource::Path(path)) => self.open(path),
-            Some(ImageSource::Generated) => Err(DataError::Picture {
-                name: task.id.clone(),
-                problem: "the record did not keep its generated picture: make the row again with its generator".into(),
-            }),
-            None => Err(DataError::NoSuchPicture {
-                task: task.id.clone(),
-                index,
-                count: task.images.len(),
-            }),
-        }
-    }
-
     /// The picture in the file `path`.
     ///
     /// # Errors
     /// If the file cannot be decoded.
     pub fn open(&self, path: &Path) -> Result<Picture, DataError> {
-        if let Some(picture) = self.lock().find(path) {
+        self.get(path, || decode_picture(path))
+    }
+
+    /// The picture called `name`, made by `make` when it is not kept. Generated pictures have names that no file has, see
+    /// [`crate::pointing::Maker`].
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub fn get(
+        &self,
+        name: &Path,
+        make: impl FnOnce() -> Result<Picture, DataError>,
+    ) -> Result<Picture, DataError> {
+        if let Some(picture) = self.lock().find(name) {
             return Ok(picture);
         }
-        // Without the lock, so that other threads go on; two may decode the same file once.
-        let picture = decode_picture(path)?;
-        self.lock().keep(path, &picture, self.budget);
+        // Without the lock, so that other threads go on; two may make the same picture once.
+        let picture = make()?;
+        self.keep(name, &picture);
         Ok(picture)
+    }
+
+    /// Keeps a picture if there is room; those unused for longest go.
+    pub fn keep(&self, name: &Path, picture: &Picture) {
+        self.lock().keep(name, picture, self.budget);
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

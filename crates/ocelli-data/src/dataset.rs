@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use ocelli_core::{Picture, Purpose, SeedKey, Task};
+use ocelli_core::{ImageSource, Picture, Purpose, SeedKey, Task};
 
 use crate::augment::Augment;
 use crate::cache::PictureCache;
+use crate::decode::picture_size;
 use crate::error::DataError;
+use crate::pointing::Maker;
 
 /// Tasks in their order, with demonstrations where the row has a target.
 #[derive(Clone, Debug)]
@@ -14,10 +16,12 @@ pub struct Dataset {
     /// What logs and reports call it: the file as the recipe names it, or generator and split.
     pub name: String,
     pub tasks: Vec<Arc<Task>>,
-    /// Pictures of files decoded so far; cloning the data set shares them.
+    /// Pictures at hand; data sets may share it.
     pub pictures: Arc<PictureCache>,
     /// How [`Dataset::training_picture`] changes pictures.
     pub augment: Option<Augment>,
+    /// Makes the pictures of generated rows again.
+    pub(crate) maker: Option<Maker>,
 }
 
 impl Dataset {
@@ -28,15 +32,45 @@ impl Dataset {
             tasks: tasks.into_iter().map(Arc::new).collect(),
             pictures: Arc::default(),
             augment: None,
+            maker: None,
         }
     }
 
-    /// Picture `index` of `task`, decoded when first asked for.
+    /// Picture `index` of `task`, decoded or generated when it is not at hand.
     ///
     /// # Errors
     /// If the task has no such picture, or its file cannot be decoded.
     pub fn picture(&self, task: &Task, index: usize) -> Result<Picture, DataError> {
-        self.pictures.picture(task, index)
+        match source(task, index)? {
+            ImageSource::Pixels(picture) => Ok(picture.clone()),
+            ImageSource::Path(path) => self.pictures.open(path),
+            ImageSource::Generated => {
+                let maker = self.maker(task)?;
+                self.pictures
+                    .get(&maker.name(&task.id), || maker.picture(&task.id))
+            }
+        }
+    }
+
+    /// Width and height in pixels of picture `index` of `task`, without its pixels.
+    ///
+    /// # Errors
+    /// If the task has no such picture, or its file is none.
+    pub fn picture_size(&self, task: &Task, index: usize) -> Result<(usize, usize), DataError> {
+        Ok(match source(task, index)? {
+            ImageSource::Pixels(picture) => (picture.width(), picture.height()),
+            ImageSource::Path(path) => picture_size(path)?,
+            ImageSource::Generated => [self.maker(task)?.side(); 2].into(),
+        })
+    }
+
+    fn maker(&self, task: &Task) -> Result<&Maker, DataError> {
+        self.maker.as_ref().ok_or_else(|| {
+            DataError::picture(
+                &task.id,
+                "the record did not keep its generated picture: make the row again with its generator",
+            )
+        })
     }
 
     /// Picture `index` of `task` as a training stage shows it: augmented, if the data table says so, with a stream of its
@@ -57,4 +91,14 @@ impl Dataset {
         let key = SeedKey::new(seed, Purpose::Augment).step(step);
         Ok(augment.apply(&picture, &key.task(&task.id).sample(index as u64)))
     }
+}
+
+fn source(task: &Task, index: usize) -> Result<&ImageSource, DataError> {
+    task.images
+        .get(index)
+        .ok_or_else(|| DataError::NoSuchPicture {
+            task: task.id.clone(),
+            index,
+            count: task.images.len(),
+        })
 }

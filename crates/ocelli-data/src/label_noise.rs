@@ -3,8 +3,9 @@
 //! A sloppy annotator draws too large a box rather than too small a one. That bias is what supervised learning copies
 //! and what a reward checked against the true box can take away again; noise without bias would leave nothing to gain.
 
+use ocelli_core::seed::normal;
 use ocelli_core::{BoundingBox, Purpose, SeedKey};
-use rand::{Rng, RngExt};
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
@@ -71,13 +72,6 @@ fn settle(a: f64, b: f64, length: usize) -> (f64, f64) {
     let low = a.min(b).round().clamp(0.0, length - 1.0) + 0.0;
     let high = a.max(b).round().clamp(low + 1.0, length);
     (low, high)
-}
-
-/// A draw from the normal distribution with mean 0 and standard deviation 1 (Box and Muller 1958).
-fn normal(rng: &mut impl Rng) -> f64 {
-    // 1 − u lies in (0, 1], where the logarithm is finite.
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
 #[cfg(test)]

@@ -32,5 +32,5 @@ pub use label_noise::LabelNoise;
 pub use order::epoch_order;
 pub use pointing::PointingConfig;
 pub use resize::{PassOrder, resize_bicubic};
-pub use source::load;
+pub use source::{load, load_with};
 pub use suggest::suggest;

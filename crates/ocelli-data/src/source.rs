@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ocelli_core::{ImageSource, Message, Part, Role, Target, Task};
 use rayon::prelude::*;
 
 use crate::box_text::write_box;
-use crate::config::{DataConfig, Format, Generator, Source, Split, Templates};
+use crate::cache::PictureCache;
+use crate::config::{DataConfig, Format, Generator, Source, Templates};
 use crate::dataset::Dataset;
 use crate::decode::picture_size;
 use crate::error::DataError;
-use crate::pointing::{self, PointingConfig};
+use crate::pointing::{self, Maker, PointingConfig};
 use crate::suggest::did_you_mean;
 use crate::vlm_r1;
 
@@ -22,24 +24,43 @@ use crate::vlm_r1;
 /// If the table is wrong (see [`DataConfig::check`]), the file or one of its rows is, a picture is missing, or no row is
 /// left.
 pub fn load(config: &DataConfig, root: &Path, run_seed: u64) -> Result<Dataset, DataError> {
+    load_with(config, root, run_seed, &Arc::default())
+}
+
+/// As [`load`], with `pictures` that other data sets may share: one budget of memory for all of them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    config: &DataConfig,
+    root: &Path,
+    run_seed: u64,
+    pictures: &Arc<PictureCache>,
+) -> Result<Dataset, DataError> {
     config.check()?;
     let templates = config.templates()?;
     let seed = config.seed.unwrap_or(run_seed);
-    let (name, tasks) = match config.source()? {
+    let (name, tasks, maker) = match config.source()? {
         Source::Generated {
             generator: Generator::Pointing,
             split,
             rows,
-        } => (
-            format!("{}-{}", Generator::Pointing.name(), split.name()),
-            make_pointing(config, &templates, seed, split, rows),
-        ),
+        } => {
+            let settings: PointingConfig = config.pointing.clone().unwrap_or_default();
+            let maker = Maker::new(settings, seed, split);
+            (
+                format!("{}-{}", Generator::Pointing.name(), split.name()),
+                make_pointing(config, &templates, seed, &maker, rows, pictures),
+                Some(maker),
+            )
+        }
         Source::File {
             path,
             format: Format::VlmR1,
         } => (
             path.display().to_string(),
             read_vlm_r1(config, &templates, seed, root, path)?,
+            None,
         ),
     };
     if tasks.is_empty() {
@@ -50,6 +71,8 @@ pub fn load(config: &DataConfig, root: &Path, run_seed: u64) -> Result<Dataset, 
     }
     Ok(Dataset {
         augment: config.augment,
+        pictures: pictures.clone(),
+        maker,
         ..Dataset::new(name, tasks)
     })
 }
@@ -65,15 +88,21 @@ fn make_pointing(
     config: &DataConfig,
     templates: &Templates,
     seed: u64,
-    split: Split,
+    maker: &Maker,
     rows: usize,
+    pictures: &PictureCache,
 ) -> Vec<Task> {
-    let settings: PointingConfig = config.pointing.clone().unwrap_or_default();
     part_of(rows, config.part)
         .into_par_iter()
         .map(|index| {
-            let pointing::Row { mut task, scene } =
-                pointing::generate(&settings, seed, split, index);
+            let pointing::Row { mut task, scene } = maker.row(index);
+            // Painting is most of the work, so that the picture is kept where there is room.
+            for image in &mut task.images {
+                if let ImageSource::Pixels(picture) = image {
+                    pictures.keep(&maker.name(&task.id), picture);
+                    *image = ImageSource::Generated;
+                }
+            }
             let question = scene.question();
             let truth = scene.subject().bounding_box;
             let written = config.label_noise.map_or(truth, |noise| {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ocelli_core::{BoundingBox, Picture, Role, Target};
-use ocelli_data::{DataConfig, Dataset, encode_png, load};
+use ocelli_data::{DataConfig, Dataset, PictureCache, encode_png, load, load_with};
 
 fn config(toml: &str) -> DataConfig {
     toml::from_str(toml).unwrap()
@@ -201,4 +201,29 @@ fn generated_demonstrations_carry_the_sloppy_box_and_tasks_the_true_one() {
     assert_eq!(task.messages[0].role, Role::System);
     assert!(task.messages[1].plain_text().ends_with("? Box?"));
     assert!(demonstration(&put, 0).starts_with("It is ["));
+}
+
+#[test]
+fn generated_pictures_beyond_the_budget_are_made_again() {
+    let toml = "generator = 'pointing'\nrows = 6\npointing = { size = [8, 12], picture = 32 }";
+    let plenty = load(&config(toml), Path::new(""), 5).unwrap();
+    let size = 32 * 32 * 3;
+    assert_eq!(plenty.pictures.bytes(), 6 * size);
+    let cache = Arc::new(PictureCache::new(2 * size));
+    let tight = load_with(&config(toml), Path::new(""), 5, &cache).unwrap();
+    // Another data set, with rows of the same names, in the same cache.
+    let other = load_with(&config(toml), Path::new(""), 6, &cache).unwrap();
+    for _ in 0..2 {
+        for (i, task) in plenty.tasks.iter().enumerate() {
+            let picture = plenty.picture(task, 0).unwrap();
+            assert_eq!(tight.picture(&tight.tasks[i], 0).unwrap(), picture);
+            assert_ne!(other.picture(&other.tasks[i], 0).unwrap(), picture);
+            assert_eq!(tight.picture_size(task, 0).unwrap(), (32, 32));
+        }
+    }
+    assert_eq!(cache.bytes(), 2 * size);
+    let error = Dataset::new("read", vec![plenty.tasks[0].as_ref().clone()])
+        .picture(&plenty.tasks[0], 0)
+        .unwrap_err();
+    assert!(error.to_string().contains("make the row again"), "{error}");
 }

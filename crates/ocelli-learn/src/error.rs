@@ -21,6 +21,14 @@ pub enum LearnError {
     /// The recipe can't be read or means nothing.
     #[error("{path}: {message}")]
     Recipe { path: PathBuf, message: String },
+    /// Recipe and data don't fit together; `place` is the stage and key.
+    #[error("{place}: {message}")]
+    Config { place: String, message: String },
+    /// A run folder that another process writes to.
+    #[error(
+        "{folder}: this run is in use by another process; wait for its end, or stop it, and try again"
+    )]
+    Busy { folder: PathBuf },
     /// A file of the run folder can't be read or written.
     #[error("{path}: {source}")]
     File {
@@ -38,6 +46,17 @@ pub enum LearnError {
         row: String,
         message: String,
     },
+    /// Too many steps in a row in which no episode got a reward.
+    #[error(
+        "stage {stage}, step {step}: in {count} steps in a row no episode got a reward from {nodes}; {reason}"
+    )]
+    Unjudged {
+        stage: String,
+        step: u64,
+        count: u64,
+        nodes: String,
+        reason: String,
+    },
     /// Too many steps in a row without a finite gradient.
     #[error(
         "stage {stage}, step {step}: {count} steps in a row had a gradient that is not finite; lower learning_rate or max_grad_norm"
@@ -52,13 +71,12 @@ pub enum LearnError {
 impl LearnError {
     /// Whether the user's recipe or command is at fault (exit code 2) rather than the run (exit code 1).
     pub fn is_misuse(&self) -> bool {
-        matches!(
-            self,
-            Self::Recipe { .. }
-                | Self::Reward(_)
-                | Self::Data(DataError::Config { .. })
-                | Self::Model(ModelError::NoSuchModel { .. })
-        )
+        match self {
+            Self::Recipe { .. } | Self::Config { .. } | Self::Reward(_) => true,
+            Self::Data(error) => matches!(error, DataError::Config { .. }),
+            Self::Model(error) => error.is_misuse(),
+            _ => false,
+        }
     }
 
     /// For `map_err` on file operations.

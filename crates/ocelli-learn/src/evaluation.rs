@@ -33,7 +33,7 @@ pub struct EvalRow {
     pub mode: String,
     /// The task the rows belong to; `all` for all rows together.
     pub task: String,
-    /// Number of rows scored.
+    /// Number of rows answered; a score is the mean over those of them that its verifier judged.
     pub rows: u64,
     /// Mean of each score over the rows. A score written as `null` (not a number) is left out when read.
     #[serde(deserialize_with = "finite_scores")]
@@ -73,7 +73,7 @@ pub struct GalleryRow {
     pub stage_index: i64,
     /// The whole turn.
     pub text: String,
-    /// The box in the answer, if there is one.
+    /// The box in the answer, or in the whole turn when it has no `<answer>` tags; null if there is none.
     #[serde(rename = "box")]
     pub answer_box: Option<[f64; 4]>,
     pub scores: BTreeMap<String, f64>,
@@ -86,7 +86,7 @@ pub struct Moment<'a> {
     pub stage_index: i64,
 }
 
-/// Answers every row once and judges the answers. Random streams depend on seed and row only, so two models are asked
+/// Answers every row once and judges the answers. Lengths are in tokens, of prompt and answer. Random streams depend on seed and row only, so two models are asked
 /// under the same luck.
 ///
 /// # Errors
@@ -96,13 +96,13 @@ pub fn answer(
     data: &Dataset,
     metrics: &RewardGraph,
     mode: EvalMode,
-    max_completion_length: usize,
+    (max_prompt_length, max_completion_length): (usize, usize),
     seed: u64,
 ) -> Result<Vec<Episode>, LearnError> {
     let plan = CollectPlan {
         samples: 1,
         sampling: mode.sampling(max_completion_length),
-        max_prompt_length: usize::MAX,
+        max_prompt_length,
         max_turns: 1,
         seed: SeedKey::new(seed, Purpose::Evaluation),
         codec: CallCodec::WholeText,
@@ -192,7 +192,11 @@ fn gallery_row(
     };
     let text = episode.answer_text().to_owned();
     let answer_box = gold_box
-        .and_then(|_: [f64; 4]| parse_box(sections(&text).answer?).ok())
+        .and_then(|_: [f64; 4]| {
+            // Some rewards read the whole turn (`answer_in = "text"`).
+            let place = sections(&text).answer.unwrap_or(&text);
+            parse_box(place).ok()
+        })
         .map(Into::into);
     let scores = episode
         .outcome

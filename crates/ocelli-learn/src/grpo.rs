@@ -22,7 +22,9 @@ use crate::objective::{BatchSize, ClipBounds, clipped_surrogate, k3, token_weigh
 use crate::optimizer::{Optimizer, StepReport};
 use crate::packing::{Branch, Tree, score, values};
 use crate::recipe::{AlgorithmConfig, RolloutConfig, StageConfig};
-use crate::stage::{RowOrder, Session, StageEnd, StagePlan, record_step, run_steps, update};
+use crate::stage::{
+    RowOrder, Session, StageEnd, StagePlan, Unjudged, record_step, run_steps, update,
+};
 
 /// Runs the stage. `reference` is the model that the KL penalty pulls to, needed when `beta > 0`.
 ///
@@ -40,6 +42,7 @@ pub fn run(
     let graph = RewardGraph::new(&stage.reward)?;
     let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
     let (stage_index, max_steps) = (plan.index as u64, stage.exit.max_steps);
+    let mut unjudged = Unjudged::default();
 
     run_steps(session, plan, |session, optimizer, step| {
         // collect
@@ -52,9 +55,13 @@ pub fn run(
         let mut groups = collect(&session.policy, &prepared, &collect_plan(&rollout, seed))?;
 
         // score
-        let mut episodes: Vec<&mut [Episode]> =
-            groups.iter_mut().map(|g| g.episodes.as_mut_slice()).collect();
+        let mut episodes: Vec<&mut [Episode]> = groups
+            .iter_mut()
+            .map(|g| g.episodes.as_mut_slice())
+            .collect();
         graph.score_batch(&mut episodes, Progress { step, max_steps });
+        let episodes = groups.iter().flat_map(|g| &g.episodes);
+        unjudged.count((step, max_steps), graph.node_names(), episodes)?;
         if session.log_episodes_steps > 0 && step.is_multiple_of(session.log_episodes_steps) {
             let episodes = groups.iter().flat_map(|g| &g.episodes);
             session
@@ -125,15 +132,26 @@ fn shuffle(rewards: &mut [Vec<Option<f64>>], key: &SeedKey) {
 
 /// One tree for each run of episodes that were shown the same first observation (all of them, in the envs so far), and what
 /// follows it in each episode. Sampled tokens are scored, shown ones are not.
-fn trees(policy: &Policy, group: &Group) -> Result<Vec<Tree>, LearnError> {
-    let shown = |episode: &Episode| episode.segments[0].token_ids.clone();
+///
+/// # Errors
+/// When pictures and prompt don't match.
+pub fn trees(policy: &Policy, group: &Group) -> Result<Vec<Tree>, LearnError> {
+    fn shown(episode: &Episode) -> (&[u32], &SegmentKind) {
+        let first = &episode.segments[0];
+        (&first.token_ids, &first.kind)
+    }
     group
         .episodes
-        .chunk_by(|a, b| a.segments[0].token_ids == b.segments[0].token_ids)
+        .chunk_by(|a, b| shown(a) == shown(b))
         .map(|episodes| {
-            let context = policy
-                .processor
-                .expanded(&shown(&episodes[0]), &group.images)?;
+            let (ids, kind) = shown(&episodes[0]);
+            let images: Vec<_> = match kind {
+                SegmentKind::Observation { images } => {
+                    images.iter().map(|&i| group.images[i].clone()).collect()
+                }
+                SegmentKind::Decision { .. } => unreachable!("episodes begin with what is shown"),
+            };
+            let context = policy.processor.expanded(ids, &images)?;
             Ok(Tree {
                 context: Arc::new(context),
                 branches: episodes.iter().map(branch).collect(),
@@ -359,12 +377,18 @@ fn record_batch(
         .flat_map(|g| g.episodes.iter().cloned())
         .collect();
     let known: Vec<f64> = rewards.iter().flatten().copied().flatten().collect();
-    let (reward, reward_std) = mean_std(&known);
+    // Null where no reward is known: zero would be a reward.
+    let (reward, reward_std) = if known.is_empty() {
+        (f64::NAN, f64::NAN)
+    } else {
+        mean_std(&known)
+    };
     metrics.set("reward", reward);
     metrics.set("reward_std", reward_std);
+    // Not by the deviation, which rounding keeps from zero for eight times 0.7.
     let dead = rewards
         .iter()
-        .filter(|group| mean_std(&group.iter().copied().flatten().collect::<Vec<_>>()).1 == 0.0);
+        .filter(|group| group.iter().flatten().is_sorted_by(|a, b| a == b));
     metrics.set(
         "frac_reward_zero_std",
         dead.count() as f64 / rewards.len().max(1) as f64,
@@ -392,4 +416,34 @@ fn record_batch(
         "completions/clipped_ratio",
         cut as f64 / episodes.len().max(1) as f64,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(rewards: &[Vec<Option<f64>>]) -> Metrics {
+        let mut metrics = Metrics::default();
+        let graph = RewardGraph::new(&[ocelli_reward::NodeConfig::new("tags")]).unwrap();
+        record_batch(&mut metrics, &graph, &[], rewards);
+        metrics
+    }
+
+    #[test]
+    fn groups_of_one_reward_are_counted_whatever_its_digits() {
+        let rewards = vec![vec![Some(0.7); 8], vec![Some(0.1), Some(0.2)]];
+        assert!(mean_std(&[0.7; 8]).1 > 0.0, "rounding");
+        assert_eq!(recorded(&rewards).get("frac_reward_zero_std"), Some(0.5));
+        let unknown = vec![vec![None, Some(0.3)], vec![None, None]];
+        assert_eq!(recorded(&unknown).get("frac_reward_zero_std"), Some(1.0));
+    }
+
+    #[test]
+    fn no_reward_is_not_a_reward_of_zero() {
+        let metrics = recorded(&[vec![None, None]]);
+        for name in ["reward", "reward_std"] {
+            assert!(metrics.contains(name) && metrics.get(name).is_none());
+        }
+        assert_eq!(recorded(&[vec![Some(0.0)]]).get("reward"), Some(0.0));
+    }
 }

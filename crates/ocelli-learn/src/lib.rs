@@ -10,6 +10,7 @@ pub mod objective;
 pub mod observer;
 pub mod optimizer;
 pub mod packing;
+pub mod preflight;
 pub mod recipe;
 mod recipe_file;
 pub mod run;

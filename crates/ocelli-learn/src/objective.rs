@@ -34,14 +34,13 @@ pub fn k3(logprob: Tensor<1>, reference_logprob: Tensor<1>) -> Tensor<1> {
     q.clone().exp() - q - 1.0
 }
 
-/// How token losses become one number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// How token losses become one number; the preset says which where a recipe does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossType {
     /// Mean over sequences of the mean over each sequence's tokens (Shao et al. 2024).
     Grpo,
     /// Sum over tokens divided by all trained tokens of the batch (DAPO; Yu et al. 2025).
-    #[default]
     Dapo,
     /// Sum over tokens divided by sequences × `max_completion_length` (Dr. GRPO; Liu et al. 2025).
     DrGrpo,

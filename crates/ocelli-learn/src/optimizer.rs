@@ -1,9 +1,11 @@
 //! AdamW with a learning-rate schedule and clipping by global norm.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use ocelli_model::checkpoint::{read_tensor_bytes, tensor_bytes};
+use ocelli_model::checkpoint::{read_tensor_bytes, write_tensors};
+use ocelli_model::error::ModelError;
 use ocelli_model::ops::adamw::{AdamWStep, adamw};
 use ocelli_model::weights::Weights;
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,57 @@ impl Default for OptimConfig {
 }
 
 impl OptimConfig {
+    /// Checks the settings; `place` names them in the error.
+    ///
+    /// # Errors
+    /// Names the first key whose value makes no step.
+    pub fn check(&self, place: &str) -> Result<(), String> {
+        let from_zero = |value: f64| value.is_finite() && value >= 0.0;
+        let below_one = |value: f64| (0.0..1.0).contains(&value);
+        for (key, holds, wanted) in [
+            (
+                "learning_rate",
+                from_zero(self.learning_rate),
+                "a number from 0 on",
+            ),
+            (
+                "warmup_ratio",
+                (0.0..=1.0).contains(&self.warmup_ratio),
+                "between 0 and 1",
+            ),
+            (
+                "weight_decay",
+                from_zero(self.weight_decay),
+                "a number from 0 on",
+            ),
+            (
+                "adam_beta1",
+                below_one(self.adam_beta1),
+                "from 0 to below 1",
+            ),
+            (
+                "adam_beta2",
+                below_one(self.adam_beta2),
+                "from 0 to below 1",
+            ),
+            (
+                "adam_epsilon",
+                self.adam_epsilon.is_finite() && self.adam_epsilon > 0.0,
+                "a number above 0",
+            ),
+            (
+                "max_grad_norm",
+                from_zero(self.max_grad_norm),
+                "a number above 0, or 0 for no clipping",
+            ),
+        ] {
+            if !holds {
+                return Err(format!("{place}: `optim.{key}` must be {wanted}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Learning rate of step `step` (from 0) out of `total`.
     pub fn rate(&self, step: u64, total: u64) -> f64 {
         let warmup = (self.warmup_ratio * total as f64).ceil();
@@ -185,30 +238,27 @@ impl Optimizer {
         }
     }
 
-    /// The state as bytes of a safetensors file.
+    /// Writes the state as a safetensors file.
     ///
     /// # Errors
-    /// When a moment can't be written.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        let named: Vec<(String, Vec<usize>, &Tensor<1>)> = self
+    /// When it can't be written.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        let shapes: BTreeMap<&str, [usize; 1]> = self
             .moments
             .iter()
-            .flat_map(|(name, [first, second])| {
-                [
-                    (format!("first.{name}"), first),
-                    (format!("second.{name}"), second),
-                ]
-            })
-            .map(|(name, t)| (name, t.dims().to_vec(), t))
+            .map(|(name, [first, _])| (name.as_str(), first.dims()))
             .collect();
-        tensor_bytes(
-            named
-                .iter()
-                .map(|(name, shape, t)| (name.as_str(), shape.as_slice(), *t)),
-        )
+        let tensors = self.moments.iter().flat_map(|(name, [first, second])| {
+            let shape = &shapes[name.as_str()][..];
+            [
+                (format!("first.{name}"), shape, first),
+                (format!("second.{name}"), shape, second),
+            ]
+        });
+        write_tensors(path, tensors)
     }
 
-    /// The state that [`Self::to_bytes`] wrote, after `steps` applied steps.
+    /// The state that [`Self::save`] wrote, after `steps` applied steps.
     ///
     /// # Errors
     /// When the bytes hold something else.
@@ -278,6 +328,23 @@ mod tests {
             ..config
         };
         assert!((linear.rate(25, 100) - 0.75).abs() < 1e-12);
+    }
+
+    #[test]
+    fn settings_that_make_no_step_are_refused_by_key() {
+        let refused = |change: fn(&mut OptimConfig)| {
+            let mut config = OptimConfig::default();
+            change(&mut config);
+            config.check("stage 1").unwrap_err()
+        };
+        assert!(OptimConfig::default().check("stage 1").is_ok());
+        assert!(refused(|c| c.learning_rate = f64::NAN).contains("optim.learning_rate"));
+        assert!(refused(|c| c.warmup_ratio = 1.5).contains("optim.warmup_ratio"));
+        assert!(refused(|c| c.weight_decay = -0.1).contains("optim.weight_decay"));
+        assert!(refused(|c| c.adam_beta1 = 1.0).contains("optim.adam_beta1"));
+        assert!(refused(|c| c.adam_beta2 = -0.5).contains("optim.adam_beta2"));
+        assert!(refused(|c| c.adam_epsilon = 0.0).contains("optim.adam_epsilon"));
+        assert!(refused(|c| c.max_grad_norm = f64::INFINITY).contains("optim.max_grad_norm"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use ocelli_model::ops::attention::{Forest, Segment};
 use ocelli_model::ops::gather::{RowSource, gather_rows};
 use ocelli_model::ops::logprob::Choice;
+pub use ocelli_model::ops::values;
 use ocelli_model::processor::Context;
 use ocelli_model::qwen2_5_vl::{PackedAttention, QwenVl};
 use ocelli_rollout::generate::PackedContexts;
@@ -155,12 +156,4 @@ pub fn score(
         entropy: column(1),
         is_peak: column(2),
     }
-}
-
-/// The numbers of a tensor.
-pub fn values(tensor: Tensor<1>) -> Vec<f32> {
-    tensor
-        .into_data()
-        .try_into_vec()
-        .expect("networks compute in f32")
 }

@@ -85,7 +85,7 @@ pub struct DataRoot {
 pub struct EvalConfig {
     /// Held-out rows.
     pub data: DataConfig,
-    /// Scores to report; weights have no effect here.
+    /// Scores to report. They are not added up, so `weight` and `on_error` are refused.
     pub metrics: Vec<NodeConfig>,
     /// How answers are drawn: `greedy`, `sampled` (temperature 1), or both.
     #[serde(default = "both_modes")]
@@ -93,6 +93,9 @@ pub struct EvalConfig {
     /// Tokens after which an answer is cut.
     #[serde(default = "default_completion_length")]
     pub max_completion_length: usize,
+    /// Longest prompt in tokens, image tokens included; a longer one is an error.
+    #[serde(default = "default_prompt_length")]
+    pub max_prompt_length: usize,
     /// Pictures shown in the report.
     #[serde(default = "default_gallery")]
     pub gallery: usize,
@@ -134,6 +137,10 @@ fn both_modes() -> Vec<EvalMode> {
 
 fn default_completion_length() -> usize {
     64
+}
+
+fn default_prompt_length() -> usize {
+    2048
 }
 
 fn default_gallery() -> usize {
@@ -180,6 +187,9 @@ pub struct StageConfig {
     /// Credit and objective (`grpo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<AlgorithmConfig>,
+    /// Longest prompt in tokens, image tokens included (`sft`; 2048 by default); a longer one is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prompt_length: Option<usize>,
     /// Optimizer and learning rate.
     #[serde(default)]
     pub optim: OptimConfig,
@@ -229,7 +239,7 @@ impl Default for RolloutConfig {
         Self {
             num_generations: 8,
             max_completion_length: 64,
-            max_prompt_length: 2048,
+            max_prompt_length: default_prompt_length(),
             temperature: 1.0,
             top_p: 1.0,
             top_k: 0,
@@ -337,7 +347,7 @@ impl AlgorithmConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExitConfig {
-    /// Optimizer steps.
+    /// Steps: batches of rows trained on. A step of a `grpo` stage makes `num_iterations` optimizer steps.
     pub max_steps: u64,
 }
 
@@ -346,9 +356,7 @@ impl Recipe {
     pub(crate) fn check(&self) -> Result<(), String> {
         if let Some(eval) = &self.eval {
             eval.data.check().map_err(|e| format!("eval: {e}"))?;
-            if eval.data.augment.is_some() {
-                return Err("eval: `data.augment` would measure changed pictures; remove it".into());
-            }
+            eval.refuse_keys_without_effect()?;
             RewardGraph::new(&eval.metrics).map_err(|e| format!("eval: {e}"))?;
             if eval.modes.is_empty() {
                 return Err("eval: `modes` is empty; give \"greedy\", \"sampled\" or both".into());
@@ -361,11 +369,41 @@ impl Recipe {
             )?;
         }
         for (index, stage) in self.stage.iter().enumerate() {
-            let name = format!("stage {index} ({})", stage.kind.name());
+            let name = format!("stage {} ({})", index + 1, stage.kind.name());
             stage.data.check().map_err(|e| format!("{name}: {e}"))?;
             stage.check(&name)?;
         }
         Ok(())
+    }
+}
+
+impl EvalConfig {
+    fn refuse_keys_without_effect(&self) -> Result<(), String> {
+        let data = [
+            ("data.label_noise", self.data.label_noise.is_some()),
+            ("data.demonstration", self.data.demonstration.is_some()),
+            ("data.augment", self.data.augment.is_some()),
+        ];
+        let metrics = self.metrics.iter().flat_map(|node| {
+            [
+                ("metrics.weight", node.weight.is_some()),
+                ("metrics.on_error", node.on_error.is_some()),
+            ]
+        });
+        if let Some((key, _)) = data.into_iter().chain(metrics).find(|(_, given)| *given) {
+            return Err(format!("eval: `{key}` has no effect here; remove it"));
+        }
+        if self.metrics.is_empty() {
+            return Err(
+                "eval: `metrics` is empty; give what to measure, such as [ { verifier = \"exact\" } ]".into(),
+            );
+        }
+        require(
+            self.max_prompt_length > 0,
+            "eval",
+            "max_prompt_length",
+            "at least 1",
+        )
     }
 }
 
@@ -378,6 +416,14 @@ fn require(holds: bool, place: &str, key: &str, mend: &str) -> Result<(), String
 }
 
 impl StageConfig {
+    /// Longest prompt in tokens.
+    pub fn max_prompt_length(&self) -> usize {
+        match (self.kind, &self.rollout) {
+            (StageKind::Grpo, Some(rollout)) => rollout.max_prompt_length,
+            _ => self.max_prompt_length.unwrap_or_else(default_prompt_length),
+        }
+    }
+
     fn check(&self, name: &str) -> Result<(), String> {
         require(self.batch.size > 0, name, "batch.size", "at least 1")?;
         require(
@@ -386,18 +432,24 @@ impl StageConfig {
             "batch.max_tokens",
             "at least 1",
         )?;
-        let rate = self.optim.learning_rate;
+        self.optim.check(name)?;
         require(
-            rate.is_finite() && rate >= 0.0,
+            self.exit.max_steps > 0,
             name,
-            "optim.learning_rate",
-            "a number from 0 on",
+            "exit.max_steps",
+            "at least 1",
         )?;
+        let is_grpo = self.kind == StageKind::Grpo;
+        if is_grpo && self.max_prompt_length.is_some() {
+            return Err(format!(
+                "{name}: `max_prompt_length` belongs into `rollout` here"
+            ));
+        }
         require(
-            (0.0..=1.0).contains(&self.optim.warmup_ratio),
+            self.max_prompt_length() > 0,
             name,
-            "optim.warmup_ratio",
-            "between 0 and 1",
+            "max_prompt_length",
+            "at least 1",
         )?;
         match self.kind {
             StageKind::Sft => {

@@ -53,8 +53,13 @@ fn set(table: &mut toml::Table, change: &str) -> Result<(), String> {
         place = match entry {
             toml::Value::Table(table) => table,
             toml::Value::Array(list) => {
-                let which = parts.next().unwrap_or_default();
                 let count = list.len();
+                let Some(which) = parts.next() else {
+                    return Err(format!(
+                        "`--set {change}`: `{part}` is a list of {count}; name an entry and a key of it, such as \
+                         `--set {part}.0.exit.max_steps=10`"
+                    ));
+                };
                 let found = list.iter_mut().enumerate().find(|(i, item)| {
                     which == i.to_string()
                         || item.get("kind").and_then(toml::Value::as_str) == Some(which)
@@ -99,6 +104,8 @@ fn explain(error: &toml::de::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MINIMAL: &str = r#"
@@ -199,9 +206,91 @@ exit = { max_steps = 2 }
             ("run.seed", "no `=`"),
             ("stage.7.exit.max_steps=1", "no `7`"),
             ("model.path.x=1", "not a table"),
+            (
+                "stage.0=3",
+                "`stage` is a list of 2; name an entry and a key",
+            ),
+            ("stage.sft=3", "name an entry and a key"),
+            ("=3", "invalid"),
         ] {
             let text = read(MINIMAL, &[change]).unwrap_err().to_string();
             assert!(text.contains(wanted), "{text}");
+        }
+    }
+
+    /// Pointers to every value of a recipe: keys and positions.
+    fn places(value: &toml::Value, at: &[String], found: &mut Vec<Vec<String>>) {
+        let mut go = |key: String, value: &toml::Value| {
+            let place = [at, &[key]].concat();
+            places(value, &place, found);
+            found.push(place);
+        };
+        match value {
+            toml::Value::Table(table) => table.iter().for_each(|(k, v)| go(k.clone(), v)),
+            toml::Value::Array(list) => {
+                let entries = list.iter().enumerate();
+                entries.for_each(|(i, v)| go(i.to_string(), v));
+            }
+            _ => {}
+        }
+    }
+
+    fn put(value: &mut toml::Value, place: &[String], new: toml::Value) {
+        match (value, place) {
+            (value, []) => *value = new,
+            (toml::Value::Table(table), [key, rest @ ..]) => {
+                if let Some(inner) = table.get_mut(key) {
+                    put(inner, rest, new);
+                }
+            }
+            (toml::Value::Array(list), [key, rest @ ..]) => {
+                if let Some(inner) = key.parse().ok().and_then(|i: usize| list.get_mut(i)) {
+                    put(inner, rest, new);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn new_values() -> impl Strategy<Value = toml::Value> {
+        prop_oneof![
+            any::<i64>().prop_map(toml::Value::Integer),
+            (-2i64..3).prop_map(toml::Value::Integer),
+            any::<f64>().prop_map(toml::Value::Float),
+            any::<bool>().prop_map(toml::Value::Boolean),
+            "[a-z_{}/.]{0,12}".prop_map(toml::Value::String),
+            Just(toml::Value::Array(Vec::new())),
+            Just(toml::Value::Table(toml::Table::new())),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn a_changed_recipe_is_read_or_refused(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), new_values()), 1..4),
+        ) {
+            let full = format!(
+                "{MINIMAL}algorithm = {{ preset = \"dapo\", epsilon = 0.1 }}\noptim = {{ weight_decay = 0.1 }}\n\
+                 [run]\nseed = 1\n[eval]\ndata = {{ path = \"a.jsonl\", part = [0.0, 0.5] }}\n\
+                 metrics = [ {{ verifier = \"exact\", when = {{ task = \"count\" }} }} ]\n"
+            );
+            let mut recipe = toml::Value::Table(toml::from_str(&full).unwrap());
+            for (choice, value) in changes {
+                let mut found = Vec::new();
+                places(&recipe, &[], &mut found);
+                put(&mut recipe, choice.get(found.as_slice()), value);
+            }
+            if let Ok(read) = read(&toml::to_string(&recipe).unwrap(), &[]) {
+                // What is accepted can be written down and read again. (Not compared: NaN is not itself.)
+                let text = toml::to_string(&read).unwrap();
+                prop_assert!(super::tests::read(&text, &[]).is_ok(), "{text}");
+            }
+        }
+
+        #[test]
+        fn any_override_is_applied_or_refused(change in "(stage|run|model|eval)?[a-z0-9.=\\[\\]{}\"]{0,20}") {
+            let _ = read(MINIMAL, &[&change]);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Supervised fine-tuning: the mean negative log-probability of the demonstrations' tokens.
 
-use ocelli_core::Metrics;
+use ocelli_core::{Metrics, Task};
 use ocelli_data::Dataset;
-use ocelli_rollout::{Policy, Prepared, prepare};
+use ocelli_rollout::collector::check_length;
+use ocelli_rollout::{CollectError, Policy, Prepared, prepare};
 use std::sync::Arc;
 
 use crate::error::LearnError;
@@ -20,6 +21,7 @@ pub fn run(
 ) -> Result<StageEnd, LearnError> {
     let batch = plan.config.batch;
     let total = plan.config.exit.max_steps;
+    let limit = plan.config.max_prompt_length();
     let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
     let stage_index = plan.index as u64;
     run_steps(session, plan, |session, optimizer, step| {
@@ -30,7 +32,7 @@ pub fn run(
         })?;
         let trees = prepared
             .iter()
-            .map(|prepared| demonstration_tree(&session.policy, data, prepared))
+            .map(|prepared| demonstration_tree(&session.policy, data, prepared, limit))
             .collect::<Result<Vec<Tree>, _>>()?;
         let tokens: usize = trees.iter().map(Tree::scored).sum();
         session.tokens += trees.iter().map(Tree::rows).sum::<usize>() as u64;
@@ -74,22 +76,15 @@ fn demonstration_tree(
     policy: &Policy,
     data: &Dataset,
     prepared: &Prepared,
+    max_prompt_length: usize,
 ) -> Result<Tree, LearnError> {
     let task = &prepared.task;
-    let text = task
-        .demonstration
-        .as_deref()
-        .ok_or_else(|| LearnError::Row {
-            data: data.name.clone(),
-            row: task.id.clone(),
-            message:
-                "no answer to imitate; give the row an answer, or leave it out of supervised stages"
-                    .into(),
-        })?;
-    let processor = &policy.processor;
-    let context = processor.prompt(&task.id, &task.messages, &prepared.images)?;
-    let mut tokens = processor.tokenizer.encode(text)?;
-    tokens.push(processor.special.im_end);
+    let tokens = demonstration_tokens(policy, data, task)?;
+    let context = policy
+        .processor
+        .prompt(&task.id, &task.messages, &prepared.images)
+        .map_err(CollectError::row(&task.id))?;
+    check_length(&task.id, context.ids.len(), max_prompt_length)?;
     Ok(Tree {
         context: Arc::new(context),
         branches: vec![Branch {
@@ -97,4 +92,39 @@ fn demonstration_tree(
             tokens,
         }],
     })
+}
+
+/// The tokens of the row's demonstration, ended by the end-of-turn token.
+///
+/// # Errors
+/// When the row has none, or it holds tokens that a turn cannot hold: placeholders of pictures, whose probability is zero, and
+/// the end of the turn, after which nothing is sampled.
+pub fn demonstration_tokens(
+    policy: &Policy,
+    data: &Dataset,
+    task: &Task,
+) -> Result<Vec<u32>, LearnError> {
+    let refuse = |message: String| LearnError::Row {
+        data: data.name.clone(),
+        row: task.id.clone(),
+        message,
+    };
+    let text = task.demonstration.as_deref().ok_or_else(|| {
+        refuse(
+            "no answer to imitate; give the row an answer, or leave it out of supervised stages"
+                .into(),
+        )
+    })?;
+    let tokenizer = &policy.processor.tokenizer;
+    let mut tokens = tokenizer.encode(text)?;
+    let rules = &policy.rules;
+    let wrong = |id: &&u32| rules.banned.contains(id) || rules.stop.contains(id);
+    if let Some(&id) = tokens.iter().find(wrong) {
+        return Err(refuse(format!(
+            "the answer to imitate holds {}, which a model's turn cannot hold; take it out of the text",
+            tokenizer.token(id).unwrap_or_else(|| id.to_string())
+        )));
+    }
+    tokens.push(policy.processor.special.im_end);
+    Ok(tokens)
 }

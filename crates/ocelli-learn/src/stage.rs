@@ -1,12 +1,11 @@
 //! What all stages share: the session they run in, the order of rows, and the loop around a step.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use burn::tensor::Tensor;
-use ocelli_core::{Metrics, Task};
+use ocelli_core::{Episode, Metrics, Task, Verdict};
 use ocelli_data::{Dataset, epoch_order};
 use ocelli_rollout::Policy;
 
@@ -14,7 +13,7 @@ use crate::error::LearnError;
 use crate::observer::Observer;
 use crate::optimizer::{NamedGradients, Optimizer, StepReport};
 use crate::packing::Tree;
-use crate::recipe::StageConfig;
+use crate::recipe::{StageConfig, StageKind};
 use crate::run::{Progress, Run};
 
 /// A training run in memory.
@@ -22,8 +21,6 @@ pub struct Session<'a> {
     pub policy: Policy,
     pub run: Run,
     pub observer: &'a mut dyn Observer,
-    /// Folder that data paths are relative to.
-    pub root: &'a Path,
     pub seed: u64,
     pub save_steps: u64,
     pub log_episodes_steps: u64,
@@ -86,8 +83,52 @@ impl RowOrder {
     }
 }
 
-/// Steps in a row without a finite gradient after which a run gives up.
+/// Steps in a row without a finite gradient, or without any reward, after which a run gives up.
 const PATIENCE: u64 = 20;
+
+/// Counts steps in a row in which no episode got a reward.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unjudged(u64);
+
+impl Unjudged {
+    /// Counts step `step` (from 0) of `total` with its episodes.
+    ///
+    /// # Errors
+    /// After too many such steps, or when a whole stage is made of them. Names the nodes and the first verifier's error.
+    pub fn count<'a>(
+        &mut self,
+        (step, total): (u64, u64),
+        nodes: impl Iterator<Item = &'a str>,
+        episodes: impl Iterator<Item = &'a Episode> + Clone,
+    ) -> Result<(), LearnError> {
+        if episodes.clone().any(|e| e.outcome.reward.is_some()) {
+            self.0 = 0;
+            return Ok(());
+        }
+        self.0 += 1;
+        if self.0 < PATIENCE.min(total) {
+            return Ok(());
+        }
+        let verdicts = episodes.flat_map(|e| e.outcome.verdicts.iter().map(move |v| (e, v)));
+        let mut errors = verdicts.filter_map(|(episode, (node, verdict))| match verdict {
+            Verdict::Error(error) => Some(format!(
+                "`{node}` says of row `{}`: {}",
+                episode.task.id, error.message
+            )),
+            Verdict::Score { .. } | Verdict::Skip => None,
+        });
+        let nodes: Vec<String> = nodes.map(|node| format!("`{node}`")).collect();
+        Err(LearnError::Unjudged {
+            stage: StageKind::Grpo.name().to_owned(),
+            step: step + 1,
+            count: self.0,
+            nodes: nodes.join(", "),
+            reason: errors.next().unwrap_or_else(|| {
+                "none of them applies to these rows: look at `when`, at `weight`, and at the rows' answers".into()
+            }),
+        })
+    }
+}
 
 /// Runs `step` until the stage's last one, recording metrics and writing checkpoints.
 ///
@@ -103,9 +144,9 @@ pub fn run_steps(
     let mut unsound = 0;
     for number in plan.start..total {
         let began = Instant::now();
-        let before = session.tokens;
+        let (before, version) = (session.tokens, session.policy.version);
         let measured = step(session, &mut plan.optimizer, number)?;
-        unsound = if measured.get("skipped") == Some(1.0) {
+        unsound = if measured.contains("skipped") && session.policy.version == version {
             unsound + 1
         } else {
             0
@@ -158,18 +199,11 @@ fn save(session: &Session, plan: &StagePlan, step: u64) -> Result<(), LearnError
         version: session.policy.version,
         tokens: session.tokens,
     };
-    let optimizer = plan
-        .optimizer
-        .to_bytes()
-        .map_err(|message| LearnError::Resume {
-            path: session.run.folder().to_owned(),
-            message,
-        })?;
     session.run.save_checkpoint(
         &session.policy.checkpoint,
         plan.config.kind.name(),
         &progress,
-        optimizer,
+        &plan.optimizer,
     )?;
     Ok(())
 }
@@ -201,11 +235,91 @@ pub fn update(
     report
 }
 
-/// Metrics of an optimizer step.
+/// Metrics of an optimizer step; those of several on one batch are the last one's, but `skipped` counts them all.
 pub fn record_step(metrics: &mut Metrics, report: &StepReport) {
     metrics.set("grad_norm", report.grad_norm);
     metrics.set("learning_rate", report.learning_rate);
     if !report.applied {
-        metrics.set("skipped", 1.0);
+        metrics.set("skipped", metrics.get("skipped").unwrap_or(0.0) + 1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelli_core::{Outcome, VerifierError};
+
+    use super::*;
+
+    fn episode(reward: Option<f64>) -> Episode {
+        let task: Task =
+            serde_json::from_str(r#"{"id": "r1", "messages": [], "target": null}"#).unwrap();
+        let verdict = match reward {
+            Some(value) => Verdict::score(value),
+            None => Verdict::Error(VerifierError {
+                message: "no box".into(),
+                retryable: false,
+            }),
+        };
+        Episode {
+            task: Arc::new(task),
+            sample: 0,
+            segments: Vec::new(),
+            outcome: Outcome {
+                verdicts: [("box_iou".to_owned(), verdict)].into(),
+                reward,
+                ..Outcome::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_stage_without_any_reward_is_ended_with_the_reason() {
+        let nodes = || ["box_iou", "tags"].into_iter();
+        let mut unjudged = Unjudged::default();
+        let (known, unknown) = ([episode(None), episode(Some(0.0))], [episode(None)]);
+        for step in 0..19 {
+            unjudged
+                .count((step, 100), nodes(), unknown.iter())
+                .unwrap();
+        }
+        // One reward begins the count anew.
+        unjudged.count((19, 100), nodes(), known.iter()).unwrap();
+        for step in 20..39 {
+            unjudged
+                .count((step, 100), nodes(), unknown.iter())
+                .unwrap();
+        }
+        let error = unjudged
+            .count((39, 100), nodes(), unknown.iter())
+            .unwrap_err();
+        let text = error.to_string();
+        for part in [
+            "step 40",
+            "20 steps",
+            "`box_iou`, `tags`",
+            "row `r1`: no box",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        // A shorter stage is over before the patience is.
+        let mut unjudged = Unjudged::default();
+        unjudged.count((0, 2), nodes(), unknown.iter()).unwrap();
+        assert!(unjudged.count((1, 2), nodes(), unknown.iter()).is_err());
+    }
+
+    #[test]
+    fn skipped_steps_are_counted() {
+        let report = |applied| StepReport {
+            grad_norm: 1.0,
+            learning_rate: 1.0,
+            applied,
+        };
+        let mut metrics = Metrics::default();
+        record_step(&mut metrics, &report(true));
+        assert!(!metrics.contains("skipped"));
+        for applied in [false, true, false] {
+            record_step(&mut metrics, &report(applied));
+        }
+        assert_eq!(metrics.get("skipped"), Some(2.0));
     }
 }

@@ -1,21 +1,24 @@
 //! A whole run: the stages of a recipe, evaluated after each.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
-use ocelli_data::Dataset;
+use ocelli_data::{Dataset, PictureCache};
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::qwen2_5_vl::QwenVl;
 use ocelli_reward::RewardGraph;
 use ocelli_rollout::Policy;
+use serde_json::Value;
 
 use crate::error::LearnError;
 use crate::evaluation::{EvalRow, Moment, answer, gallery, summarise};
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
-use crate::recipe::{EvalConfig, Recipe, StageKind};
-use crate::run::{Progress, Run};
+use crate::preflight;
+use crate::recipe::{EvalConfig, Recipe, StageConfig, StageKind};
+use crate::run::{Progress, Run, read_rows};
 use crate::stage::{Session, StageEnd, StagePlan};
 use crate::{grpo, sft};
 
@@ -38,22 +41,53 @@ struct RecipeData {
 
 impl RecipeData {
     fn load(recipe: &Recipe, root: &Path) -> Result<Self, LearnError> {
+        if recipe.stage.is_empty() {
+            return Err(LearnError::Config {
+                place: "stage".into(),
+                message: "the recipe has no [[stage]], so there is nothing to train; `ocelli eval` measures a model".into(),
+            });
+        }
         let seed = recipe.run.seed;
+        // One for all: stages and evaluation often show the same pictures.
+        let pictures = Arc::new(PictureCache::default());
+        let load = |data| ocelli_data::load_with(data, root, seed, &pictures);
         let stages = recipe
             .stage
             .iter()
-            .map(|stage| ocelli_data::load(&stage.data, root, seed))
-            .collect::<Result<_, _>>()?;
+            .map(|stage| load(&stage.data))
+            .collect::<Result<Vec<_>, _>>()?;
         let eval = match &recipe.eval {
             None => None,
             Some(eval) => Some((
                 eval.clone(),
-                ocelli_data::load(&eval.data, root, seed)?,
+                load(&eval.data)?,
                 RewardGraph::new(&eval.metrics)?,
             )),
         };
+        for (index, (stage, data)) in recipe.stage.iter().zip(&stages).enumerate() {
+            preflight::check_when(&place(index, stage), &stage.reward, data)?;
+        }
         Ok(Self { stages, eval })
     }
+
+    /// Checks that the model can be shown every row.
+    fn check(&self, recipe: &Recipe, policy: &Policy) -> Result<(), LearnError> {
+        for (stage, data) in recipe.stage.iter().zip(&self.stages) {
+            preflight::check_prompts(policy, data, stage.max_prompt_length())?;
+            if stage.kind == StageKind::Sft {
+                preflight::check_demonstrations(policy, data)?;
+            }
+        }
+        if let Some((config, data, _)) = &self.eval {
+            preflight::check_prompts(policy, data, config.max_prompt_length)?;
+        }
+        Ok(())
+    }
+}
+
+/// How a stage is called in errors.
+fn place(index: usize, stage: &StageConfig) -> String {
+    format!("stage {} ({})", index + 1, stage.kind.name())
 }
 
 /// Reads everything a recipe names and returns one line a part, without training.
@@ -70,10 +104,11 @@ pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
         &device,
     )?;
     let policy = Policy::new(checkpoint, &device)?;
+    data.check(recipe, &policy)?;
     let mut lines = vec![format!(
         "model {}: {} parameters, {} tokens in the vocabulary",
         policy.checkpoint.origin,
-        policy.checkpoint.weights.len(),
+        policy.checkpoint.weights.scalars(),
         policy.processor.tokenizer.vocab_size()
     )];
     for (stage, data) in recipe.stage.iter().zip(&data.stages) {
@@ -103,6 +138,21 @@ pub fn train(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Finished, LearnError> {
+    train_file(recipe, None, name, root, observer, stop)
+}
+
+/// As [`train`], and keeps a copy of the file that the recipe was read from.
+///
+/// # Errors
+/// As [`train`], or when the file can't be copied.
+pub fn train_file(
+    recipe: &Recipe,
+    file: Option<&Path>,
+    name: &str,
+    root: &Path,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Finished, LearnError> {
     let data = RecipeData::load(recipe, root)?;
     let device = Device::flex();
     let checkpoint = Checkpoint::open(
@@ -112,9 +162,13 @@ pub fn train(
         &device,
     )?;
     let policy = Policy::new(checkpoint, &device)?;
+    data.check(recipe, &policy)?;
     let run = Run::create(recipe, name)?;
+    if let Some(file) = file {
+        run.keep_recipe(file)?;
+    }
     observer.message(&format!("run folder {}", run.folder().display()));
-    let session = session(recipe, policy, run, root, observer, stop);
+    let session = session(recipe, policy, run, observer, stop);
     run_stages(recipe, &data, session, None)
 }
 
@@ -129,6 +183,7 @@ pub fn resume(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Finished, LearnError> {
+    let mut run = Run::open(folder)?;
     let data = RecipeData::load(recipe, root)?;
     let device = Device::flex();
     let latest = Run::latest_checkpoint(folder)?;
@@ -157,14 +212,14 @@ pub fn resume(
             path: folder.to_owned(),
             message: format!(
                 "its checkpoint belongs to stage {}, which the recipe lacks",
-                progress.stage
+                progress.stage + 1
             ),
         })?;
     let stage_over = progress.step >= stage.exit.max_steps;
-    Run::rewind(folder, &progress, stage_over)?;
     let mut policy = Policy::new(checkpoint, &device)?;
     policy.version = progress.version;
-    let run = Run::open(folder)?;
+    data.check(recipe, &policy)?;
+    run.rewind(&progress, stage_over)?;
     observer.message(&format!(
         "resuming {} after step {} of stage {} ({})",
         folder.display(),
@@ -172,7 +227,7 @@ pub fn resume(
         progress.stage + 1,
         stage.kind.name()
     ));
-    let mut session = session(recipe, policy, run, root, observer, stop);
+    let mut session = session(recipe, policy, run, observer, stop);
     session.tokens = progress.tokens;
     run_stages(recipe, &data, session, latest)
 }
@@ -181,7 +236,6 @@ fn session<'a>(
     recipe: &Recipe,
     policy: Policy,
     run: Run,
-    root: &'a Path,
     observer: &'a mut dyn Observer,
     stop: &'a AtomicBool,
 ) -> Session<'a> {
@@ -189,7 +243,6 @@ fn session<'a>(
         policy,
         run,
         observer,
-        root,
         seed: recipe.run.seed,
         save_steps: recipe.run.save_steps,
         log_episodes_steps: recipe.run.log_episodes_steps,
@@ -258,7 +311,7 @@ fn run_stages(
 }
 
 fn optimizer(
-    config: &crate::recipe::StageConfig,
+    config: &StageConfig,
     resumed: Option<&(Progress, PathBuf)>,
     session: &Session,
 ) -> Result<Optimizer, LearnError> {
@@ -292,19 +345,29 @@ fn reference(
         return Ok(None);
     }
     let device = &session.policy.device;
-    // The last checkpoint of the stage before, if there was one.
-    let before = Run::checkpoints(session.run.folder())?
-        .into_iter()
-        .filter(|(p, _)| p.stage + 1 == stage)
-        .max();
-    let checkpoint = match before {
-        Some((_, path)) => Checkpoint::load(&path, device)?,
+    let checkpoint = match stage.checked_sub(1) {
         None => Checkpoint::open(
             &recipe.model.path,
             &recipe.model.overrides,
             recipe.run.seed,
             device,
         )?,
+        Some(before) => {
+            let steps = recipe.stage[before].exit.max_steps;
+            let path = Run::checkpoints(session.run.folder())?
+                .into_iter()
+                .find_map(|(p, path)| ((p.stage, p.step) == (before, steps)).then_some(path));
+            let path = path.ok_or_else(|| LearnError::Resume {
+                path: session.run.folder().to_owned(),
+                message: format!(
+                    "the checkpoint at the end of stage {} (step {steps}) is gone, and the KL penalty of stage {} pulls to it; \
+                     put it back, or train anew",
+                    before + 1,
+                    stage + 1
+                ),
+            })?;
+            Checkpoint::load(&path, device)?
+        }
     };
     Ok(Some(QwenVl::new(&checkpoint.config, &checkpoint.weights)))
 }
@@ -333,16 +396,19 @@ fn evaluate(session: &mut Session, data: &RecipeData, moment: Moment) -> Result<
             data,
             metrics,
             mode,
-            config.max_completion_length,
+            (config.max_prompt_length, config.max_completion_length),
             session.seed,
         )?;
+        // A run that was killed between the two files does this once more.
+        let of_moment = |row: &Value| row["stage_index"] == moment.stage_index;
         if i == 0 {
             let rows = gallery(&episodes, data, moment, config.gallery)?;
-            session.run.append("gallery.jsonl", &rows)?;
+            session.run.replace("gallery.jsonl", &rows, of_moment)?;
         }
-        session
-            .run
-            .append("evals.jsonl", &summarise(&episodes, moment, mode))?;
+        let rows = summarise(&episodes, moment, mode);
+        session.run.replace("evals.jsonl", &rows, |row| {
+            of_moment(row) && row["mode"] == mode.name()
+        })?;
     }
     Ok(())
 }
@@ -352,13 +418,9 @@ fn evaluate(session: &mut Session, data: &RecipeData, moment: Moment) -> Result<
 /// # Errors
 /// When the file can't be read.
 pub fn read_evaluations(folder: &Path) -> Result<Vec<EvalRow>, LearnError> {
-    let path = folder.join("evals.jsonl");
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let text = std::fs::read_to_string(&path).map_err(LearnError::file(&path))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
+    let rows = read_rows(&folder.join("evals.jsonl"))?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| serde_json::from_value(row).ok())
         .collect())
 }

@@ -9,18 +9,18 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ocelli_core::{
-    Call, Episode, ImageSource, Message, Metrics, Observation, Outcome, Purpose, Role, SeedKey,
-    SegmentKind, Task,
+    Call, Episode, ImageSource, Message, Metrics, Observation, Outcome, Part, Purpose, Role,
+    SeedKey, SegmentKind, Task,
 };
 use ocelli_data::{DataConfig, Dataset, Generator};
 use ocelli_env::{CallCodec, Env, EnvError, Question, Snapshot, Step};
 use ocelli_learn::observer::Silent;
 use ocelli_learn::optimizer::Optimizer;
-use ocelli_learn::packing::{Branch, Tree, micro_batches, score, values};
+use ocelli_learn::packing::{Tree, micro_batches, score, values};
 use ocelli_learn::recipe::StageKind;
 use ocelli_learn::run::Run;
 use ocelli_learn::stage::{Session, StageEnd, StagePlan, update};
-use ocelli_learn::train::{Finished, resume, train};
+use ocelli_learn::train::{Finished, plan, resume, train};
 use ocelli_learn::{LearnError, Observer, Recipe, sft};
 use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides, read_tensor_bytes};
 use ocelli_model::preset::Preset;
@@ -302,25 +302,14 @@ fn sampled_groups(policy: &Policy, turns: usize) -> Vec<Group> {
     collect(policy, &prepared, &plan).unwrap()
 }
 
-fn branch(episode: &Episode) -> Branch {
-    let later = &episode.segments[1..];
-    Branch {
-        tokens: later.iter().flat_map(|s| s.token_ids.clone()).collect(),
-        mask: later.iter().flat_map(|s| s.train_mask.clone()).collect(),
-    }
-}
-
 /// One tree a group, the prompt shared by its episodes.
 fn shared_trees(policy: &Policy, groups: &[Group]) -> Vec<Tree> {
     groups
         .iter()
         .map(|group| {
-            let prompt = &group.episodes[0].segments[0].token_ids;
-            let context = policy.processor.expanded(prompt, &group.images).unwrap();
-            Tree {
-                context: Arc::new(context),
-                branches: group.episodes.iter().map(branch).collect(),
-            }
+            let mut trees = ocelli_learn::grpo::trees(policy, group).unwrap();
+            assert_eq!(trees.len(), 1);
+            trees.remove(0)
         })
         .collect()
 }
@@ -673,21 +662,15 @@ fn saved_episodes_can_be_read_and_scored_again() {
 }
 
 #[test]
-fn episodes_survive_json_but_for_generated_pixels() {
+fn episodes_survive_json() {
     let policy = sharp_policy();
     for group in sampled_groups(&policy, 2) {
         for episode in group.episodes {
             let text = serde_json::to_string(&episode).unwrap();
             let read: Episode = serde_json::from_str(&text).unwrap();
-            let mut task = episode.task.as_ref().clone();
-            assert!(matches!(task.images[..], [ImageSource::Pixels(_)]));
-            task.images = vec![ImageSource::Generated];
-            let expected = Episode {
-                task: Arc::new(task),
-                ..episode
-            };
-            assert_eq!(read, expected);
-            assert_eq!(expected.segments.len(), 4);
+            assert_eq!(episode.task.images, [ImageSource::Generated]);
+            assert_eq!(read, episode);
+            assert_eq!(episode.segments.len(), 4);
         }
     }
 }
@@ -878,7 +861,6 @@ fn a_checkpoint_loads_as_it_was_in_memory() {
         policy: Policy::new(made, &device).unwrap(),
         run: Run::create(&recipe, "by-hand").unwrap(),
         observer: &mut Silent,
-        root: Path::new(""),
         seed: 0,
         save_steps: 0,
         log_episodes_steps: 0,
@@ -952,7 +934,6 @@ fn a_row_without_an_answer_is_named_by_a_supervised_stage() {
         policy: Policy::new(made, &device).unwrap(),
         run: Run::create(&recipe, "by-hand").unwrap(),
         observer: &mut Silent,
-        root: Path::new(""),
         seed: 0,
         save_steps: 0,
         log_episodes_steps: 0,
@@ -1040,7 +1021,10 @@ fn a_run_that_cannot_be_resumed_says_why() {
     let mut fewer = recipe.clone();
     fewer.stage.clear();
     let text = again(&fewer);
-    assert!(text.contains("stage 0") && text.contains("lacks"), "{text}");
+    assert!(
+        text.contains("stage 1,") && text.contains("lacks"),
+        "{text}"
+    );
 
     let checkpoint: PathBuf = finished.checkpoint.clone().unwrap();
     let state = checkpoint.join("trainer/state.json");
@@ -1053,4 +1037,188 @@ fn a_run_that_cannot_be_resumed_says_why() {
     fs::write(checkpoint.join("model.safetensors"), b"short").unwrap();
     let text = again(&recipe);
     assert!(text.contains("model.safetensors"), "{text}");
+}
+
+#[test]
+fn a_reference_that_is_gone_is_an_error_and_not_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = resumable(folder.path(), 1);
+    let whole = run(&recipe, "whole");
+    // The second stage goes on, and pulls to the end of the first, of which only an earlier checkpoint is left.
+    let checkpoints = whole.folder.join("checkpoints");
+    fs::remove_dir_all(checkpoints.join("1-sft-step-000004")).unwrap();
+    fs::remove_dir_all(checkpoints.join("2-grpo-step-000004")).unwrap();
+    let stop = AtomicBool::new(false);
+    let error = resume(&whole.folder, &recipe, Path::new(""), &mut Silent, &stop).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("end of stage 1 (step 4) is gone"), "{text}");
+}
+
+#[test]
+fn pictures_in_another_order_are_trained_on_as_they_were_shown() {
+    let policy = sharp_policy();
+    let data = pointing(2);
+    let mut task = data.tasks[0].as_ref().clone();
+    let pixels = |row: usize| ImageSource::Pixels(data.picture(&data.tasks[row], 0).unwrap());
+    task.images = vec![pixels(0), pixels(1)];
+    task.messages = vec![Message {
+        role: Role::User,
+        content: vec![Part::Image { index: 1 }, Part::Image { index: 0 }],
+    }];
+    let data = Dataset::new("by hand", vec![task]);
+    let prepared = prepare(&policy, &data.tasks, |task, index| {
+        data.picture(task, index)
+    })
+    .unwrap();
+    let plan = CollectPlan {
+        samples: 2,
+        sampling: SamplingParams {
+            temperature: 0.7,
+            ..SamplingParams::greedy(9)
+        },
+        max_prompt_length: 512,
+        max_turns: 1,
+        seed: SeedKey::new(1, Purpose::Sampling),
+        codec: CallCodec::WholeText,
+        env: &|| Box::new(Question::default()),
+    };
+    let groups = collect(&policy, &prepared, &plan).unwrap();
+    let trees = shared_trees(&policy, &groups);
+    let device = &policy.device;
+    let scores = score(&policy.network(), &trees, 0.7, &policy.rules.banned, device);
+    for (new, old) in values(scores.logprob)
+        .iter()
+        .zip(behavior_logprobs(&groups))
+    {
+        assert!((new - old).abs() < 1e-4, "{new}, {old}");
+    }
+}
+
+#[test]
+fn what_no_stage_can_use_is_found_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let picture = |name: &str, width: usize, height: usize| {
+        let pixels = vec![90u8; width * height * 3];
+        let png = ocelli_data::encode_png(&ocelli_core::Picture::new(width, height, pixels));
+        fs::write(root.join(name), png).unwrap();
+    };
+    picture("a.png", 28, 28);
+    picture("line.png", 1000, 1);
+    let row = |id: &str, image: &str, question: &str, answer: &str| {
+        format!(
+            r#"{{"id": "{id}", "image": "{image}", "conversations": [{{"from": "human", "value": "<image>{question}"}}, {{"from": "gpt", "value": "{answer}"}}]}}"#
+        ) + "\n"
+    };
+    let good = row("good", "a.png", "How many?", "3");
+    let long = "many ".repeat(600);
+    for (name, bad, sft, wanted) in [
+        (
+            "long",
+            row("bad", "a.png", &long, "3"),
+            false,
+            "max_prompt_length 300",
+        ),
+        (
+            "shape",
+            row("bad", "line.png", "How many?", "3"),
+            false,
+            "line.png",
+        ),
+        (
+            "marker",
+            row("bad", "a.png", "How <|image_pad|> many?", "3"),
+            false,
+            "placeholders",
+        ),
+        (
+            "ended",
+            row("bad", "a.png", "How many?", "3<|im_end|>4"),
+            true,
+            "<|im_end|>",
+        ),
+        (
+            "shown",
+            row("bad", "a.png", "How many?", "<|image_pad|>"),
+            true,
+            "<|image_pad|>",
+        ),
+        (
+            "long-too",
+            row("bad", "a.png", &long, "3"),
+            true,
+            "max_prompt_length 300",
+        ),
+    ] {
+        let file = format!("{name}.jsonl");
+        fs::write(root.join(&file), good.clone() + &bad).unwrap();
+        let stage = if sft {
+            format!(
+                "[[stage]]\nkind = \"sft\"\ndata = {{ path = {file:?} }}\nmax_prompt_length = 300\nexit = {{ max_steps = 1 }}\n"
+            )
+        } else {
+            format!(
+                "[[stage]]\nkind = \"grpo\"\ndata = {{ path = {file:?} }}\nrollout = {{ max_prompt_length = 300 }}\n\
+                 reward = [ {{ verifier = \"tags\" }} ]\nexit = {{ max_steps = 1 }}\n"
+            )
+        };
+        let recipe = read_recipe(root, &format!("{MODEL}{SFT}{stage}"), &[]);
+        let text = failure(&recipe, root);
+        assert!(
+            text.contains("bad") && text.contains(wanted),
+            "{name}: {text}"
+        );
+        let planned = plan(&recipe, root).unwrap_err().to_string();
+        assert_eq!(planned, text, "a dry run says the same");
+        assert!(!root.join("runs").exists(), "{name}: no run was begun");
+    }
+}
+
+#[test]
+fn rewards_that_fit_no_row_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (when, wanted) in [
+        (
+            r#"{ task = "count" }"#,
+            "no row has such a `task`; there are pointing",
+        ),
+        (r#"{ colour = "red" }"#, "no row has a tag `colour`"),
+        (
+            r#"{ task = ["pointing", "x"], source = "other" }"#,
+            "no row has such a `source`",
+        ),
+    ] {
+        let change = format!("stage.grpo.reward=[{{ verifier = \"tags\", when = {when} }}]");
+        let recipe = read_recipe(folder.path(), &format!("{MODEL}{GRPO}"), &[&change]);
+        let text = failure(&recipe, Path::new(""));
+        assert!(
+            text.contains(wanted) && text.contains("stage 1 (grpo)"),
+            "{text}"
+        );
+    }
+    let change =
+        r#"stage.grpo.reward=[{ verifier = "tags", when = { task = ["pointing", "x"] } }]"#;
+    let recipe = read_recipe(folder.path(), &format!("{MODEL}{GRPO}"), &[change]);
+    assert!(plan(&recipe, Path::new("")).is_ok());
+}
+
+#[test]
+fn a_stage_that_nothing_can_judge_ends_with_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    // Boxes are no numbers.
+    let change = "stage.grpo.reward=[{ verifier = \"number\" }]";
+    let text = format!("{MODEL}{GRPO}");
+    let recipe = read_recipe(
+        folder.path(),
+        &text,
+        &[change, "stage.grpo.exit.max_steps=2"],
+    );
+    let text = failure(&recipe, Path::new(""));
+    assert!(
+        text.contains("`number`") && text.contains("row `pointing-train-"),
+        "{text}"
+    );
+    let rows = metrics(&folder.path().join("runs/failing"));
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0]["reward"].is_null(), "{}", rows[0]);
 }

@@ -23,7 +23,6 @@ use crate::processing_error::ProcessingError;
 pub struct ChatTemplate {
     environment: Environment<'static>,
     file: String,
-    source: String,
     constants: Map<String, Value>,
 }
 
@@ -44,7 +43,6 @@ impl ChatTemplate {
         Ok(Self {
             environment,
             file: file.to_owned(),
-            source: source.to_owned(),
             constants: Map::new(),
         })
     }
@@ -86,11 +84,6 @@ impl ChatTemplate {
             }
         }
         Ok(template)
-    }
-
-    /// The template's text, to be saved unchanged beside new weights.
-    pub fn source(&self) -> &str {
-        &self.source
     }
 
     /// The prompt of a conversation. `add_generation_prompt` opens the assistant's turn at the end, `extra` holds
@@ -375,12 +368,33 @@ mod tests {
             "tokenizer_config.json",
             r#"{"chat_template": "config", "bos_token": "<s>"}"#,
         );
-        assert_eq!(from(&[config, json, jinja]).unwrap().source(), "jinja");
-        assert_eq!(from(&[config, json]).unwrap().source(), "json");
-        assert_eq!(from(&[config]).unwrap().source(), "config");
+        assert_eq!(
+            from(&[config, json, jinja])
+                .unwrap()
+                .render(&[], false, &Map::new())
+                .unwrap(),
+            "jinja"
+        );
+        assert_eq!(
+            from(&[config, json])
+                .unwrap()
+                .render(&[], false, &Map::new())
+                .unwrap(),
+            "json"
+        );
+        assert_eq!(
+            from(&[config])
+                .unwrap()
+                .render(&[], false, &Map::new())
+                .unwrap(),
+            "config"
+        );
         let named = r#"{"chat_template": [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "y"}]}"#;
         assert_eq!(
-            from(&[("tokenizer_config.json", named)]).unwrap().source(),
+            from(&[("tokenizer_config.json", named)])
+                .unwrap()
+                .render(&[], false, &Map::new())
+                .unwrap(),
             "y"
         );
         let tokens =

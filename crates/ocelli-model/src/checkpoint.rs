@@ -1,7 +1,9 @@
 //! Checkpoints in Hugging Face's layout: `config.json`, safetensors in one file or in shards, tokenizer, template and
 //! processor settings. What Ocelli writes, transformers loads as it stands.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -71,10 +73,9 @@ impl Checkpoint {
         let folder = Path::new(reference);
         if folder.is_dir() {
             if !overrides.is_empty() {
-                return Err(malformed(
-                    &folder.join("config.json"),
-                    "sizes can be changed for presets only: a checkpoint's weights have the sizes they have",
-                ));
+                return Err(ModelError::Overrides {
+                    path: folder.to_owned(),
+                });
             }
             return Self::load(folder, device);
         }
@@ -134,7 +135,9 @@ impl Checkpoint {
         }
         let path = folder.join("config.json");
         let Some(bytes) = files.get("config.json") else {
-            return Err(file_error(&path)(std::io::ErrorKind::NotFound.into()));
+            return Err(ModelError::NoCheckpoint {
+                path: folder.to_owned(),
+            });
         };
         let json = parse_json(&path, bytes)?;
         let found = json["model_type"].as_str().unwrap_or("(none)");
@@ -159,11 +162,15 @@ impl Checkpoint {
     }
 
     /// Writes the checkpoint beside `folder` first and renames it into place, so that a folder of that name is always
-    /// whole. `extra` adds files such as the trainer's state, by relative path.
+    /// whole. `extra` writes what belongs to it besides, such as the trainer's state, into the folder it is given.
     ///
     /// # Errors
     /// When a file can't be written; nothing is left under the final name then.
-    pub fn save(&self, folder: &Path, extra: &BTreeMap<String, Vec<u8>>) -> Result<(), ModelError> {
+    pub fn save(
+        &self,
+        folder: &Path,
+        extra: impl FnOnce(&Path) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
         let parent = folder.parent().unwrap_or(Path::new("."));
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let partial = parent.join(format!(".{name}.partial"));
@@ -171,16 +178,20 @@ impl Checkpoint {
             fs::remove_dir_all(&partial).map_err(file_error(&partial))?;
         }
         fs::create_dir_all(&partial).map_err(file_error(&partial))?;
-        for (name, bytes) in self.files.iter().chain(extra) {
-            write_file(&partial.join(name), bytes)?;
+        for (name, bytes) in &self.files {
+            let path = partial.join(name);
+            if name == "config.json" {
+                write_file(&path, &with_f32(&path, bytes)?)?;
+            } else {
+                write_file(&path, bytes)?;
+            }
         }
-        let tensors = tensor_bytes(
-            self.weights
-                .iter()
-                .map(|(name, p)| (name, p.shape.as_slice(), &p.value)),
-        )
-        .map_err(|e| malformed(&partial.join("model.safetensors"), e))?;
-        write_file(&partial.join("model.safetensors"), &tensors)?;
+        extra(&partial)?;
+        let tensors = self.weights.iter();
+        write_tensors(
+            &partial.join("model.safetensors"),
+            tensors.map(|(name, p)| (name, p.shape.as_slice(), &p.value)),
+        )?;
         if folder.exists() {
             fs::remove_dir_all(folder).map_err(file_error(folder))?;
         }
@@ -254,7 +265,36 @@ fn pretty(json: &Value) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+/// A `config.json` that names the type the weights are written in, wherever it names one. The bytes stay as they are when
+/// it says so already.
+fn with_f32(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, ModelError> {
+    let json = parse_json(path, bytes)?;
+    let mut changed = json.clone();
+    let set = |fields: &mut Value| {
+        for key in ["dtype", "torch_dtype"] {
+            if let Some(kind) = fields.get_mut(key).filter(|kind| !kind.is_null()) {
+                *kind = "float32".into();
+            }
+        }
+    };
+    set(&mut changed);
+    for section in ["text_config", "vision_config"] {
+        if let Some(fields) = changed.get_mut(section) {
+            set(fields);
+        }
+    }
+    Ok(if changed == json {
+        bytes.to_vec()
+    } else {
+        pretty(&changed)
+    })
+}
+
+/// Writes a file through to the disk, and the folders it lies in.
+///
+/// # Errors
+/// Names the file.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(file_error(parent))?;
     }
@@ -343,39 +383,54 @@ fn to_f32(view: &TensorView) -> Result<Vec<f32>, String> {
     }
 }
 
-/// Flat f32 tensors as the bytes of a safetensors file.
-///
-/// # Errors
-/// When the format refuses them.
-pub fn tensor_bytes<'a>(
-    tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a Tensor<1>)>,
-) -> Result<Vec<u8>, String> {
-    let data: Vec<(&str, &[usize], Vec<u8>)> = tensors
-        .map(|(name, shape, value)| {
-            let values = value
-                .to_data()
-                .try_to_vec::<f32>()
-                .map_err(|e| format!("tensor `{name}`: {e:?}"))?;
-            Ok((
-                name,
-                shape,
-                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            ))
-        })
-        .collect::<Result<_, String>>()?;
-    let views = data
-        .iter()
-        .map(|(name, shape, bytes)| {
-            TensorView::new(Dtype::F32, shape.to_vec(), bytes)
-                .map(|view| (*name, view))
-                .map_err(|e| e.to_string())
-        })
-        .collect::<Result<Vec<_>, String>>()?;
-    let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    safetensors::serialize(views, Some(metadata)).map_err(|e| e.to_string())
+/// A flat f32 tensor that becomes bytes when it is written, not before.
+struct Flat<'a> {
+    shape: &'a [usize],
+    value: &'a Tensor<1>,
 }
 
-/// Reads what [`tensor_bytes`] wrote: names and values.
+impl safetensors::View for Flat<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = self.value.to_data().try_to_vec::<f32>();
+        let values = values.expect("networks compute in f32");
+        Cow::Owned(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * size_of::<f32>()
+    }
+}
+
+/// Writes flat f32 tensors as a safetensors file, one at a time: no more than one of them is held twice.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn write_tensors<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (impl AsRef<str> + Ord + Display, &'a [usize], &'a Tensor<1>)>,
+) -> Result<(), ModelError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(file_error(parent))?;
+    }
+    let views = tensors.map(|(name, shape, value)| (name, Flat { shape, value }));
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|e| match e {
+        safetensors::SafeTensorError::IoError(source) => file_error(path)(source),
+        other => malformed(path, other),
+    })?;
+    let file = File::open(path).map_err(file_error(path))?;
+    file.sync_all().map_err(file_error(path))
+}
+
+/// Reads what [`write_tensors`] wrote: names and values.
 ///
 /// # Errors
 /// When the bytes are not f32 safetensors.
@@ -386,4 +441,64 @@ pub fn read_tensor_bytes(bytes: &[u8]) -> Result<Vec<(String, Vec<f32>)>, String
         .into_iter()
         .map(|(name, view)| Ok((name, to_f32(&view)?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn preset() -> Checkpoint {
+        let preset = Preset::find("tiny-qwen2_5_vl").unwrap();
+        let small = ConfigOverrides {
+            vision_depth: Some(1),
+            num_hidden_layers: Some(1),
+            ..ConfigOverrides::default()
+        };
+        Checkpoint::from_preset(&preset, &small, 3, &Device::flex()).unwrap()
+    }
+
+    #[test]
+    fn a_saved_checkpoint_says_that_it_is_f32_and_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut checkpoint = preset();
+        let mut json = parse_json(Path::new("a"), &checkpoint.files["config.json"]).unwrap();
+        json["torch_dtype"] = "bfloat16".into();
+        json["text_config"]["dtype"] = "bfloat16".into();
+        checkpoint.files.insert("config.json".into(), pretty(&json));
+        let path = folder.path().join("saved");
+        checkpoint
+            .save(&path, |partial| {
+                write_file(&partial.join("trainer/note"), b"kept")
+            })
+            .unwrap();
+        assert_eq!(fs::read(path.join("trainer/note")).unwrap(), b"kept");
+        let text = fs::read_to_string(path.join("config.json")).unwrap();
+        assert!(!text.contains("bfloat16") && text.contains("\"torch_dtype\": \"float32\""));
+
+        let read = Checkpoint::load(&path, &Device::flex()).unwrap();
+        assert_eq!(read.weights.scalars(), checkpoint.weights.scalars());
+        for ((name, a), (other, b)) in checkpoint.weights.iter().zip(read.weights.iter()) {
+            assert_eq!((name, &a.shape), (other, &b.shape));
+            let values = |t: &Tensor<1>| t.to_data().try_to_vec::<f32>().unwrap();
+            assert_eq!(values(&a.value), values(&b.value));
+        }
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_told_with_the_mend() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |overrides: &ConfigOverrides| {
+            let path = folder.path().display().to_string();
+            Checkpoint::open(&path, overrides, 0, &Device::flex()).unwrap_err()
+        };
+        let error = open(&ConfigOverrides::default());
+        assert!(error.is_misuse());
+        assert!(error.to_string().contains("config.json, model.safetensors"));
+        let error = open(&ConfigOverrides {
+            vision_depth: Some(2),
+            ..ConfigOverrides::default()
+        });
+        assert!(error.is_misuse());
+        assert!(error.to_string().starts_with("model.overrides:"));
+    }
 }

@@ -40,9 +40,31 @@ pub enum ModelError {
         reference: String,
         presets: Vec<String>,
     },
+    /// A folder that holds no checkpoint.
+    #[error(
+        "{path}: no checkpoint here, for config.json is missing; a checkpoint is a folder with config.json, model.safetensors, \
+         tokenizer.json and preprocessor_config.json, such as runs/NAME/checkpoints/1-sft-step-001000"
+    )]
+    NoCheckpoint { path: PathBuf },
+    /// Other sizes asked of a checkpoint.
+    #[error(
+        "model.overrides: {path} is a checkpoint, whose weights have the sizes they have; remove the key, or name a preset as \
+         model.path"
+    )]
+    Overrides { path: PathBuf },
     /// Tokenizer, template or image processing failed.
     #[error(transparent)]
     Processing(#[from] crate::processing_error::ProcessingError),
+}
+
+impl ModelError {
+    /// Whether the model was asked for wrongly, as opposed to being damaged.
+    pub fn is_misuse(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchModel { .. } | Self::NoCheckpoint { .. } | Self::Overrides { .. }
+        )
+    }
 }
 
 fn list(names: &[String]) -> String {

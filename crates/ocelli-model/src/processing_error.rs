@@ -8,13 +8,6 @@ use thiserror::Error;
 /// A tokenizer, chat template, picture or prompt that cannot be used as it is.
 #[derive(Debug, Error)]
 pub enum ProcessingError {
-    /// A file that is there but cannot be read.
-    #[error("{file}: cannot be read ({source}); check the path and its permissions")]
-    Read {
-        file: String,
-        source: std::io::Error,
-    },
-
     /// A checkpoint without a file that is needed.
     #[error("no {wanted} in the checkpoint; copy it from the model this checkpoint was made from")]
     Missing { wanted: &'static str },
@@ -79,6 +72,18 @@ pub enum ProcessingError {
         key: &'static str,
         value: String,
         mend: &'static str,
+    },
+
+    /// Two files of a checkpoint that contradict each other.
+    #[error(
+        "{file}: {key} is {value}, but config.json has {other}; these files belong to different models"
+    )]
+    Disagree {
+        file: &'static str,
+        key: &'static str,
+        value: usize,
+        /// The key of `config.json` with its value.
+        other: String,
     },
 
     /// A picture too long and thin, or empty.

@@ -8,6 +8,7 @@ use ocelli_core::{Message, Part, Picture, Role};
 use serde_json::Map;
 
 use crate::chat_template::ChatTemplate;
+use crate::config::QwenVlConfig;
 use crate::expander::{expand_image_tokens, rope_index};
 use crate::image_processor::{ImagePatches, ImageProcessorConfig};
 use crate::processing_error::ProcessingError;
@@ -65,6 +66,80 @@ impl Processor {
         })
     }
 
+    /// Checks that tokenizer and image processor fit the network they stand beside.
+    ///
+    /// # Errors
+    /// Names the first file and key that say something else than `config.json`.
+    pub fn check(&self, config: &QwenVlConfig) -> Result<(), ProcessingError> {
+        const TOKENIZER: &str = "tokenizer.json";
+        const IMAGES: &str = "preprocessor_config.json or processor_config.json";
+        const CHANNELS: usize = 3;
+        let (images, vision) = (&self.images, &config.vision);
+        let largest = self.tokenizer.largest_id() as usize;
+        if largest >= config.text.vocab_size {
+            return Err(ProcessingError::Disagree {
+                file: TOKENIZER,
+                key: "the largest id",
+                value: largest,
+                other: format!("vocab_size {}", config.text.vocab_size),
+            });
+        }
+        for (file, key, value, name, wanted) in [
+            (
+                TOKENIZER,
+                "the id of <|image_pad|>",
+                self.special.image_pad as usize,
+                "image_token_id",
+                config.image_token_id as usize,
+            ),
+            (
+                TOKENIZER,
+                "the id of <|video_pad|>",
+                self.special.video_pad as usize,
+                "video_token_id",
+                config.video_token_id as usize,
+            ),
+            (
+                IMAGES,
+                "patch_size",
+                images.patch_size,
+                "vision_config.patch_size",
+                vision.patch_size,
+            ),
+            (
+                IMAGES,
+                "temporal_patch_size",
+                images.temporal_patch_size,
+                "vision_config.temporal_patch_size",
+                vision.temporal_patch_size,
+            ),
+            (
+                IMAGES,
+                "merge_size",
+                images.merge_size,
+                "vision_config.spatial_merge_size",
+                vision.spatial_merge_size,
+            ),
+            (
+                IMAGES,
+                "the number of colours",
+                CHANNELS,
+                "vision_config.in_channels",
+                vision.in_channels,
+            ),
+        ] {
+            if value != wanted {
+                return Err(ProcessingError::Disagree {
+                    file,
+                    key,
+                    value,
+                    other: format!("{name} {wanted}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Patches of a picture.
     ///
     /// # Errors
@@ -87,6 +162,33 @@ impl Processor {
         let text = self.template.render(messages, true, &Map::new())?;
         let images = in_order(messages, images);
         self.context(row, &self.tokenizer.encode(&text)?, images)
+    }
+
+    /// Patches (time, height, width) that a picture of this size in pixels gets, without its pixels.
+    ///
+    /// # Errors
+    /// As [`Self::image`].
+    pub fn grid(&self, width: usize, height: usize) -> Result<[usize; 3], ProcessingError> {
+        self.images.grid(width, height)
+    }
+
+    /// Number of tokens of what [`Self::prompt`] would give, from the pictures' grids by index alone.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub fn prompt_length(
+        &self,
+        row: &str,
+        messages: &[Message],
+        grids: &[[usize; 3]],
+    ) -> Result<usize, ProcessingError> {
+        let text = self.template.render(messages, true, &Map::new())?;
+        let ids = self.tokenizer.encode(&text)?;
+        let grids = in_order(messages, grids);
+        let merge = self.images.merge_size;
+        let ids = expand_image_tokens(row, &ids, &grids, self.special.image_pad, merge)?;
+        rope_index(&ids, &grids, &self.special, merge)?;
+        Ok(ids.len())
     }
 
     /// The tokens that carry a conversation on after a sampled turn, up to the model's next turn. A turn that ended itself
@@ -161,13 +263,13 @@ impl Processor {
     }
 }
 
-/// The pictures in the order in which the messages show them.
-fn in_order(messages: &[Message], images: &[Arc<ImagePatches>]) -> Vec<Arc<ImagePatches>> {
+/// What belongs to the pictures, in the order in which the messages show them.
+fn in_order<T: Clone>(messages: &[Message], pictures: &[T]) -> Vec<T> {
     messages
         .iter()
         .flat_map(|m| &m.content)
         .filter_map(|part| match part {
-            Part::Image { index } => images.get(*index).cloned(),
+            Part::Image { index } => pictures.get(*index).cloned(),
             Part::Text { .. } => None,
         })
         .collect()

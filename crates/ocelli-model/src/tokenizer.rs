@@ -3,16 +3,14 @@
 //! The only module that names the `tokenizers` library. It adds no token of its own, neither at the start nor at the
 //! end: what is to be in the prompt is written by the chat template.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::processing_error::ProcessingError;
 
-/// A tokenizer with the bytes it was read from, cheap to clone.
+/// A tokenizer, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
-    bytes: Arc<[u8]>,
     file: Arc<str>,
 }
 
@@ -37,58 +35,24 @@ pub struct SpecialTokens {
     pub vision_pad: u32,
 }
 
-impl SpecialTokens {
-    /// The placeholders of vision, which a policy must never sample: a sampled one would ask for a picture that is
-    /// not there.
-    pub fn vision(&self) -> [u32; 5] {
-        [
-            self.vision_start,
-            self.vision_end,
-            self.vision_pad,
-            self.image_pad,
-            self.video_pad,
-        ]
-    }
-}
-
 impl Tokenizer {
     /// Reads the bytes of a `tokenizer.json`; `file` names them in errors.
     ///
     /// # Errors
     /// If the bytes are not a tokenizer.
-    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, file: &str) -> Result<Self, ProcessingError> {
-        let bytes = bytes.into();
+    pub fn from_bytes(bytes: impl AsRef<[u8]>, file: &str) -> Result<Self, ProcessingError> {
         let refused = |reason: tokenizers::Error| ProcessingError::Tokenizer {
             file: file.to_owned(),
             reason: reason.to_string(),
         };
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(refused)?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(refused)?;
         // Some published files still hold the truncation or padding of the run that saved them.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(refused)?;
         Ok(Self {
             inner: Arc::new(inner),
-            bytes,
             file: file.into(),
         })
-    }
-
-    /// Reads a `tokenizer.json` from disk.
-    ///
-    /// # Errors
-    /// If the file cannot be read or is not a tokenizer.
-    pub fn from_file(path: &Path) -> Result<Self, ProcessingError> {
-        let file = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|source| ProcessingError::Read {
-            file: file.clone(),
-            source,
-        })?;
-        Self::from_bytes(bytes, &file)
-    }
-
-    /// The bytes the tokenizer was read from, to be saved unchanged beside new weights.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 
     /// The ids of `text`. Special tokens written in it are recognised; none is added.
@@ -126,6 +90,11 @@ impl Tokenizer {
     /// Number of entries with the added tokens. The embedding of a checkpoint may have more rows.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// The largest id in the vocabulary; 0 when it is empty.
+    pub fn largest_id(&self) -> u32 {
+        self.inner.get_vocab(true).into_values().max().unwrap_or(0)
     }
 
     /// The special ids of a Qwen-VL vocabulary.
@@ -211,7 +180,7 @@ mod tests {
             "<|im_start|>yes<|im_end|>"
         );
         assert_eq!(tokenizer.vocab_size(), 768);
-        assert!(special.vision().contains(&special.image_pad));
+        assert_eq!(tokenizer.largest_id(), 767);
     }
 
     #[test]
@@ -245,17 +214,6 @@ mod tests {
             "model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"#;
         let tokenizer = Tokenizer::from_bytes(json.as_bytes(), "tokenizer.json").unwrap();
         assert_eq!(tokenizer.encode("aaa").unwrap(), [0, 0, 0]);
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let message = Tokenizer::from_file(Path::new("no/tokenizer.json"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.starts_with("no/tokenizer.json: cannot be read"),
-            "{message}"
-        );
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use ocelli_core::seed::normal;
 use ocelli_core::{Purpose, SeedKey};
 use rand::RngExt;
 
@@ -55,16 +56,11 @@ impl Weights {
     }
 
     /// Number of scalars in all parameters.
-    pub fn len(&self) -> usize {
+    pub fn scalars(&self) -> usize {
         self.parameters
             .values()
             .map(|p| p.shape.iter().product::<usize>())
             .sum()
-    }
-
-    /// Whether there are no parameters.
-    pub fn is_empty(&self) -> bool {
-        self.parameters.is_empty()
     }
 
     /// Replaces every value, with the name to tell which.
@@ -159,7 +155,7 @@ impl Weights {
                 .task(name.as_str())
                 .rng();
             let values = if name.ends_with("embed_tokens.weight") || name == "lm_head.weight" {
-                (0..count).map(|_| std * normal(&mut rng)).collect()
+                (0..count).map(|_| std * normal(&mut rng) as f32).collect()
             } else if let [_, inputs @ ..] = shape.as_slice()
                 && !inputs.is_empty()
             {
@@ -176,11 +172,4 @@ impl Weights {
         }
         weights
     }
-}
-
-/// A standard normal number (Box and Muller 1958).
-fn normal(rng: &mut impl rand::Rng) -> f32 {
-    let u: f64 = 1.0 - rng.random::<f64>();
-    let v: f64 = rng.random();
-    ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
 }

@@ -198,3 +198,86 @@ fn expanded_ids_and_positions_are_those_of_transformers() {
         assert_eq!(json!(delta), case["delta"], "{}", case["prompt"]);
     }
 }
+
+#[test]
+fn files_of_different_models_are_refused_by_name() {
+    let preset = Preset::find("tiny-qwen2_5_vl").unwrap();
+    let files = |name: &str, from: &str, to: &str| -> std::collections::BTreeMap<String, Vec<u8>> {
+        preset
+            .files()
+            .iter()
+            .map(|(file, bytes)| {
+                let text = String::from_utf8(bytes.to_vec()).unwrap();
+                let changed = if *file == name {
+                    text.replacen(from, to, 1)
+                } else {
+                    text.clone()
+                };
+                assert!(
+                    *file != name || changed != text || from.is_empty(),
+                    "{file}"
+                );
+                ((*file).to_owned(), changed.into_bytes())
+            })
+            .collect()
+    };
+    let check = |name: &str, from: &str, to: &str| {
+        let files = files(name, from, to);
+        let json = serde_json::from_slice(&files["config.json"]).unwrap();
+        let config = ocelli_model::config::QwenVlConfig::parse(&json).unwrap();
+        let processor =
+            ocelli_model::processor::Processor::from_files(&files, |picture, _, _| picture.clone());
+        processor.unwrap().check(&config)
+    };
+    check("config.json", "", "").unwrap();
+    for (name, from, to, wanted) in [
+        (
+            "config.json",
+            "\"vocab_size\": 768",
+            "\"vocab_size\": 760",
+            "largest id is 767",
+        ),
+        (
+            "config.json",
+            "\"image_token_id\": 757",
+            "\"image_token_id\": 756",
+            "<|image_pad|> is 757",
+        ),
+        (
+            "config.json",
+            "\"video_token_id\": 758",
+            "\"video_token_id\": 757",
+            "<|video_pad|> is 758",
+        ),
+        (
+            "config.json",
+            "\"patch_size\": 14",
+            "\"patch_size\": 16",
+            "patch_size is 14",
+        ),
+        (
+            "config.json",
+            "\"spatial_merge_size\": 2",
+            "\"spatial_merge_size\": 1",
+            "merge_size is 2",
+        ),
+        (
+            "config.json",
+            "\"in_channels\": 3",
+            "\"in_channels\": 1",
+            "colours is 3",
+        ),
+        (
+            "preprocessor_config.json",
+            "\"patch_size\": 14",
+            "\"patch_size\": 7",
+            "patch_size is 7",
+        ),
+    ] {
+        let text = check(name, from, to).unwrap_err().to_string();
+        assert!(
+            text.contains(wanted) && text.contains("config.json has"),
+            "{text}"
+        );
+    }
+}

@@ -1,9 +1,11 @@
 //! The collector: envs and a policy make episodes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ocelli_core::{
-    Episode, Message, Observation, Outcome, Part, Picture, SeedKey, Segment, SegmentKind, Task,
+    Episode, ImageSource, Message, Observation, Outcome, Part, Picture, Purpose, SeedKey, Segment,
+    SegmentKind, Task,
 };
 use ocelli_env::{CallCodec, Env, EnvError};
 use ocelli_model::error::ModelError;
@@ -27,6 +29,13 @@ pub enum CollectError {
     Model(#[from] ModelError),
     #[error(transparent)]
     Processing(#[from] ProcessingError),
+    /// A row whose picture or conversation the processor refuses.
+    #[error("{place}: {source}")]
+    Row {
+        /// The row, and which of its pictures.
+        place: String,
+        source: ProcessingError,
+    },
     /// An env shows a picture after the first turn.
     #[error(
         "row `{row}`: the env shows a picture after the first turn, which is not supported yet; show all pictures at the start"
@@ -42,6 +51,28 @@ pub enum CollectError {
         tokens: usize,
         limit: usize,
     },
+}
+
+impl CollectError {
+    /// For `map_err` on what the processor says of a row's conversation.
+    pub fn row(row: &str) -> impl FnOnce(ProcessingError) -> Self {
+        let place = format!("row `{row}`");
+        move |source| match source {
+            // These name the row themselves.
+            ProcessingError::PictureCount { .. } => Self::Processing(source),
+            source => Self::Row { place, source },
+        }
+    }
+
+    /// For `map_err` on what the processor says of a row's picture.
+    pub fn picture(task: &Task, index: usize) -> impl FnOnce(ProcessingError) -> Self {
+        let picture = match task.images.get(index) {
+            Some(ImageSource::Path(path)) => path.display().to_string(),
+            _ => index.to_string(),
+        };
+        let place = format!("row `{}`, picture {picture}", task.id);
+        move |source| Self::Row { place, source }
+    }
 }
 
 /// A task about to be attempted, its pictures at hand.
@@ -70,7 +101,8 @@ pub struct CollectPlan<'a> {
     pub max_prompt_length: usize,
     /// Turns after which an episode is cut.
     pub max_turns: usize,
-    /// Base of the random streams; task and sample are added here.
+    /// Base of the random streams; task, its occurrence among the tasks, and sample are added here. Envs draw from the streams
+    /// of `Purpose::Env`.
     pub seed: SeedKey,
     pub codec: CallCodec,
     /// Makes a fresh env.
@@ -90,7 +122,11 @@ pub fn prepare(
         .par_iter()
         .map(|task| {
             let images = (0..task.images.len())
-                .map(|index| Ok(policy.processor.image(&picture(task, index)?)?))
+                .map(|index| {
+                    let pixels = picture(task, index)?;
+                    let patches = policy.processor.image(&pixels);
+                    patches.map_err(CollectError::picture(task, index))
+                })
                 .collect::<Result<_, CollectError>>()?;
             Ok(Prepared {
                 task: task.clone(),
@@ -109,10 +145,11 @@ struct Attempt {
     done: bool,
 }
 
-/// Plays `plan.samples` episodes of every task. The prompt is processed once for all samples of a task.
+/// Plays `plan.samples` episodes of every task. The prompt is processed once for all samples of a task. A task that is given
+/// twice is attempted anew each time. A conversation that outgrows `max_prompt_length` on the way ends there, cut.
 ///
 /// # Errors
-/// When an env refuses a task or call, or a prompt can't be made or is too long.
+/// When an env refuses a task or call, or a first prompt can't be made or is too long.
 pub fn collect(
     policy: &Policy,
     tasks: &[Prepared],
@@ -121,7 +158,8 @@ pub fn collect(
     let network = policy.network();
     let mut groups: Vec<Vec<Attempt>> = tasks
         .par_iter()
-        .map(|prepared| start(policy, prepared, plan))
+        .zip(occurrences(tasks))
+        .map(|(prepared, occurrence)| start(policy, prepared, occurrence, plan))
         .collect::<Result<_, CollectError>>()?;
 
     for turn in 0..plan.max_turns {
@@ -149,7 +187,7 @@ pub fn collect(
         let mut completions = completions.into_iter().flatten();
         for attempt in groups.iter_mut().flatten().filter(|a| !a.done) {
             let completion = completions.next().expect("one completion a live attempt");
-            take_turn(policy, attempt, completion, plan)?;
+            take_turn(policy, attempt, completion, plan, turn)?;
         }
     }
     Ok(groups
@@ -163,33 +201,49 @@ pub fn collect(
         .collect())
 }
 
+/// How often each task occurs before its own place.
+fn occurrences(tasks: &[Prepared]) -> Vec<u64> {
+    let mut seen: HashMap<&str, u64> = HashMap::new();
+    tasks
+        .iter()
+        .map(|prepared| {
+            let count = seen.entry(&prepared.task.id).or_default();
+            *count += 1;
+            *count - 1
+        })
+        .collect()
+}
+
 fn start(
     policy: &Policy,
     prepared: &Prepared,
+    occurrence: u64,
     plan: &CollectPlan,
 ) -> Result<Vec<Attempt>, CollectError> {
     let task = &prepared.task;
     let mut shared: Option<(Observation, Arc<Context>, Segment)> = None;
     (0..plan.samples)
         .map(|sample| {
-            let seed = plan.seed.clone().task(&task.id).sample(sample as u64);
+            let seed = plan
+                .seed
+                .clone()
+                .task(&task.id)
+                .occurrence(occurrence)
+                .sample(sample as u64);
             let mut env = (plan.env)();
-            let observation = env.reset(task, &seed)?;
+            let observation = env.reset(task, &seed.clone().purpose(Purpose::Env))?;
             // Samples that are shown the same share one context, and with it one pass over the prompt.
             let (context, segment) = match &shared {
                 Some((shown, context, segment)) if *shown == observation => {
                     (context.clone(), segment.clone())
                 }
                 _ => {
-                    let context = policy.processor.prompt(
-                        &task.id,
-                        &observation.messages,
-                        &prepared.images,
-                    )?;
-                    check_length(&task.id, &context, plan)?;
-                    let images = (0..context.images.len()).collect();
-                    let segment =
-                        observation_segment(None, images, context.ids.clone(), &observation);
+                    let context = policy
+                        .processor
+                        .prompt(&task.id, &observation.messages, &prepared.images)
+                        .map_err(CollectError::row(&task.id))?;
+                    check_length(&task.id, context.ids.len(), plan.max_prompt_length)?;
+                    let segment = observation_segment(None, context.ids.clone(), &observation);
                     let context = Arc::new(context);
                     shared = Some((observation, context.clone(), segment.clone()));
                     (context, segment)
@@ -211,44 +265,60 @@ fn start(
         .collect()
 }
 
-fn check_length(row: &str, context: &Context, plan: &CollectPlan) -> Result<(), CollectError> {
-    if context.ids.len() > plan.max_prompt_length {
+/// Refuses a prompt of `tokens` tokens where `limit` is less.
+///
+/// # Errors
+/// Names the row.
+pub fn check_length(row: &str, tokens: usize, limit: usize) -> Result<(), CollectError> {
+    if tokens > limit {
         return Err(CollectError::PromptTooLong {
             row: row.to_owned(),
-            tokens: context.ids.len(),
-            limit: plan.max_prompt_length,
+            tokens,
+            limit,
         });
     }
     Ok(())
 }
 
-fn observation_segment(
-    parent: Option<usize>,
-    images: Vec<usize>,
-    token_ids: Vec<u32>,
-    shown: &Observation,
-) -> Segment {
+/// The pictures that messages show, in order of appearance.
+fn pictures(messages: &[Message]) -> impl Iterator<Item = usize> {
+    let parts = messages.iter().flat_map(|m| &m.content);
+    parts.filter_map(|part| match part {
+        Part::Image { index } => Some(*index),
+        Part::Text { .. } => None,
+    })
+}
+
+fn observation_segment(parent: Option<usize>, token_ids: Vec<u32>, shown: &Observation) -> Segment {
     let texts: Vec<String> = shown.messages.iter().map(Message::plain_text).collect();
     Segment {
         parent,
-        kind: SegmentKind::Observation { images },
+        kind: SegmentKind::Observation {
+            images: pictures(&shown.messages).collect(),
+        },
         train_mask: vec![false; token_ids.len()],
         token_ids,
         text: texts.join("\n"),
     }
 }
 
-/// Records a sampled turn, lets the env act on it, and appends what the env shows next.
+/// Records turn number `turn`, lets the env act on it, and, where another turn follows, appends what the env shows next.
 fn take_turn(
     policy: &Policy,
     attempt: &mut Attempt,
     completion: Completion,
     plan: &CollectPlan,
+    turn: usize,
 ) -> Result<(), CollectError> {
     let text = policy.processor.decode(&completion.token_ids)?;
     let call = plan.codec.decode(&text);
     let step = attempt.env.step(&call)?;
-    let segments = &mut attempt.episode.segments;
+    let Episode {
+        task,
+        segments,
+        outcome,
+        ..
+    } = &mut attempt.episode;
     // Other tokens that end a turn stand for no end of turn in the template's words.
     let ended = completion.token_ids.last() == Some(&policy.processor.special.im_end);
     segments.push(Segment {
@@ -263,32 +333,45 @@ fn take_turn(
         token_ids: completion.token_ids.clone(),
         text,
     });
-    attempt.episode.outcome.facts.extend(step.facts);
+    outcome.facts.extend(step.facts);
     attempt.done = step.done;
-    if let (false, Some(observation)) = (step.done, step.observation) {
-        let mut parts = observation.messages.iter().flat_map(|m| &m.content);
-        if parts.any(|part| matches!(part, Part::Image { .. })) {
-            return Err(CollectError::LaterPicture {
-                row: attempt.episode.task.id.clone(),
-            });
-        }
-        let ids = policy
-            .processor
-            .continuation(&observation.messages, ended)?;
-        let mut context = attempt.context.as_ref().clone();
-        for id in completion.token_ids.iter().chain(&ids) {
-            context.ids.push(*id);
-            context.positions.push([context.next_position; 3]);
-            context.next_position += 1;
-        }
-        check_length(&attempt.episode.task.id, &context, plan)?;
-        segments.push(observation_segment(
-            Some(segments.len() - 1),
-            Vec::new(),
-            ids,
-            &observation,
-        ));
-        attempt.context = Arc::new(context);
+    if step.done {
+        return Ok(());
     }
+    // Nobody would read what comes after the last turn.
+    if turn + 1 == plan.max_turns {
+        outcome.cut = true;
+        return Ok(());
+    }
+    // An env with nothing to show still hands the turn back.
+    let observation = step.observation.unwrap_or(Observation {
+        messages: Vec::new(),
+    });
+    if pictures(&observation.messages).next().is_some() {
+        return Err(CollectError::LaterPicture {
+            row: task.id.clone(),
+        });
+    }
+    let ids = policy
+        .processor
+        .continuation(&observation.messages, ended)
+        .map_err(CollectError::row(&task.id))?;
+    let mut context = attempt.context.as_ref().clone();
+    for id in completion.token_ids.iter().chain(&ids) {
+        context.ids.push(*id);
+        context.positions.push([context.next_position; 3]);
+        context.next_position += 1;
+    }
+    if context.ids.len() > plan.max_prompt_length {
+        outcome.cut = true;
+        attempt.done = true;
+        return Ok(());
+    }
+    segments.push(observation_segment(
+        Some(segments.len() - 1),
+        ids,
+        &observation,
+    ));
+    attempt.context = Arc::new(context);
     Ok(())
 }

@@ -7,6 +7,7 @@ use ocelli_core::{Finish, SeedKey};
 use ocelli_model::ops::attention::Forest;
 use ocelli_model::ops::cache_attention::CacheRows;
 use ocelli_model::ops::gather::{RowSource, gather_rows};
+use ocelli_model::ops::values;
 use ocelli_model::processor::Context;
 use ocelli_model::qwen2_5_vl::QwenVl;
 use rand_chacha::ChaCha8Rng;
@@ -223,13 +224,6 @@ fn decode(network: &QwenVl, active: &mut [Sequence], log: &mut KeyValueLog) -> V
         sequence.rows = rows;
     }
     values(network.logits(hidden))
-}
-
-fn values(tensor: Tensor<2>) -> Vec<f32> {
-    tensor
-        .into_data()
-        .try_into_vec()
-        .expect("networks compute in f32")
 }
 
 /// Contexts one after the other, as rows of the network.

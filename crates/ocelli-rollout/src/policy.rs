@@ -27,11 +27,12 @@ impl Policy {
     /// A policy that samples everything but image placeholders and stops at the end of a turn.
     ///
     /// # Errors
-    /// When the checkpoint's tokenizer, template or image processor can't be used.
+    /// When the checkpoint's tokenizer, template or image processor can't be used, or does not fit the network.
     pub fn new(checkpoint: Checkpoint, device: &Device) -> Result<Self, ModelError> {
         let processor = Processor::from_files(&checkpoint.files, |picture, width, height| {
             resize_bicubic(picture, width, height, PassOrder::PillowBefore13)
         })?;
+        processor.check(&checkpoint.config)?;
         let rules = TokenRules {
             stop: processor.stop_tokens().to_vec(),
             banned: checkpoint.config.placeholder_tokens(),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use ocelli_core::{
-    Call, Episode, Finish, ImageSource, Message, Observation, Purpose, Role, SeedKey, Segment,
-    SegmentKind, Task,
+    Call, Episode, Finish, ImageSource, Message, Observation, Part, Purpose, Role, SeedKey,
+    Segment, SegmentKind, Task,
 };
 use ocelli_data::{DataConfig, Dataset, Generator};
 use ocelli_env::{CallCodec, Env, EnvError, Question, Snapshot, Step};
@@ -16,6 +16,7 @@ use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides};
 use ocelli_model::preset::Preset;
 use ocelli_rollout::generate::{Request, generate};
 use ocelli_rollout::{CollectPlan, Policy, Prepared, SamplingParams, collect, prepare};
+use rand::RngExt;
 
 fn policy() -> Policy {
     let device = Device::flex();
@@ -416,16 +417,155 @@ fn a_prompt_that_is_too_long_names_its_row() {
         .collect();
     plan.max_prompt_length = *lengths.iter().max().unwrap();
     assert_eq!(collect(&policy, &tasks, &plan).unwrap().len(), 2);
+    // The conversation then ends where it outgrew the limit, and says so.
     plan.max_turns = 2;
     plan.env = &|| AskAgain::boxed(DIGITS);
-    let text = collect(&policy, &tasks, &plan).unwrap_err().to_string();
-    assert!(
-        data.tasks
+    let groups = collect(&policy, &tasks, &plan).unwrap();
+    let episodes: Vec<&Episode> = groups.iter().flat_map(|g| &g.episodes).collect();
+    for episode in &episodes {
+        assert_sound(&policy, episode);
+        let asked = episode.segments[1].text.contains(DIGITS);
+        assert_eq!(episode.outcome.cut, asked);
+        assert_eq!(episode.segments.len(), 2);
+    }
+    assert!(episodes.iter().any(|e| e.outcome.cut && e.truncated()));
+
+    // After the last turn nothing is shown, so nothing is too long.
+    plan.max_turns = 1;
+    let groups = collect(&policy, &tasks, &plan).unwrap();
+    for episode in groups.iter().flat_map(|g| &g.episodes) {
+        let asked = episode.segments[1].text.contains(DIGITS);
+        assert_eq!((episode.outcome.cut, episode.segments.len()), (asked, 2));
+    }
+}
+
+#[test]
+fn a_task_drawn_twice_is_attempted_anew() {
+    let policy = policy();
+    let data = pointing(2);
+    let tasks = prepared(&policy, &data);
+    let once = collect(&policy, &tasks, &plan(3, 8)).unwrap();
+    let twice = [tasks[0].clone(), tasks[1].clone(), tasks[0].clone()];
+    let twice = collect(&policy, &twice, &plan(3, 8)).unwrap();
+    for (a, b) in twice.iter().zip(&once) {
+        assert_same_episodes(&a.episodes, &b.episodes);
+    }
+    for (again, first) in twice[2].episodes.iter().zip(&twice[0].episodes) {
+        assert_ne!(again.segments[1].token_ids, first.segments[1].token_ids);
+    }
+}
+
+/// Ends after three calls, shows nothing between them, and tells what it drew from its seed.
+#[derive(Clone, Default)]
+struct Mute {
+    calls: usize,
+    drawn: u64,
+}
+
+impl Env for Mute {
+    fn reset(&mut self, task: &Arc<Task>, seed: &SeedKey) -> Result<Observation, EnvError> {
+        *self = Self {
+            calls: 0,
+            drawn: seed.rng().random(),
+        };
+        Ok(Observation {
+            messages: task.messages.clone(),
+        })
+    }
+
+    fn step(&mut self, _: &Call) -> Result<Step, EnvError> {
+        self.calls += 1;
+        Ok(Step {
+            observation: None,
+            done: self.calls == 3,
+            facts: BTreeMap::from([("drawn".to_owned(), self.drawn.to_string())]),
+        })
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::new("mute", self.clone())
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), EnvError> {
+        *self = snapshot.state::<Self>("mute")?.clone();
+        Ok(())
+    }
+}
+
+#[test]
+fn an_env_that_shows_nothing_hands_the_turn_back() {
+    let policy = digit_policy();
+    let data = pointing(1);
+    let tasks = prepared(&policy, &data);
+    let mut plan = plan(3, 4);
+    plan.max_turns = 5;
+    plan.env = &|| Box::new(Mute::default());
+    let groups = collect(&policy, &tasks, &plan).unwrap();
+    for episode in &groups[0].episodes {
+        assert_sound(&policy, episode);
+        assert_eq!(episode.segments.len(), 6, "three turns");
+        assert!(!episode.outcome.cut);
+        // What the second turn saw is the conversation with the first in it.
+        let mut messages = data.tasks[0].messages.clone();
+        messages.push(Message::text(
+            Role::Assistant,
+            episode.segments[1].text.as_str(),
+        ));
+        let whole = policy
+            .processor
+            .prompt("", &messages, &tasks[0].images)
+            .unwrap();
+        let chain: Vec<u32> = episode.segments[..3]
             .iter()
-            .any(|t| text.contains(&format!("`{}`", t.id))),
+            .flat_map(|s| s.token_ids.iter().copied())
+            .collect();
+        assert_eq!(chain, whole.ids);
+
+        // Worlds and sampling do not share a stream.
+        let key = plan.seed.clone().task(&data.tasks[0].id);
+        let key = key.sample(episode.sample as u64);
+        let draw = |key: &SeedKey| key.rng().random::<u64>().to_string();
+        let drawn = &episode.outcome.facts["drawn"];
+        assert_eq!(*drawn, draw(&key.clone().purpose(Purpose::Env)));
+        assert_ne!(*drawn, draw(&key));
+    }
+}
+
+#[test]
+fn the_order_in_which_pictures_are_shown_is_recorded() {
+    let policy = policy();
+    let data = pointing(2);
+    let mut task = data.tasks[0].as_ref().clone();
+    let pixels = |row: usize| ImageSource::Pixels(data.picture(&data.tasks[row], 0).unwrap());
+    task.images = vec![pixels(0), pixels(1)];
+    task.messages = vec![Message {
+        role: Role::User,
+        content: vec![Part::Image { index: 1 }, Part::Image { index: 0 }],
+    }];
+    let data = Dataset::new("by hand", vec![task]);
+    let groups = collect(&policy, &prepared(&policy, &data), &plan(1, 2)).unwrap();
+    let first = &groups[0].episodes[0].segments[0];
+    assert_eq!(first.kind, SegmentKind::Observation { images: vec![1, 0] });
+}
+
+#[test]
+fn a_picture_of_impossible_shape_names_row_and_file() {
+    let policy = policy();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("line.png");
+    let line = ocelli_core::Picture::new(1000, 1, vec![0; 3000]);
+    std::fs::write(&path, ocelli_data::encode_png(&line)).unwrap();
+    let mut task = pointing(1).tasks[0].as_ref().clone();
+    task.images = vec![ImageSource::Path(path)];
+    let data = Dataset::new("by hand", vec![task]);
+    let error = prepare(&policy, &data.tasks, |task, index| {
+        data.picture(task, index)
+    });
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("`pointing-train-000000`") && text.contains("line.png"),
         "{text}"
     );
-    assert!(text.contains("max_prompt_length"), "{text}");
 }
 
 #[test]

@@ -1,18 +1,15 @@
 //! The sub-commands, one file each. Results go to stdout, everything else to stderr.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Subcommand;
-use ocelli_core::Metrics;
-use ocelli_learn::{LearnError, Observer};
+use ocelli_learn::{LearnError, Recipe};
 use ocelli_model::error::ModelError;
 use ocelli_reward::RewardError;
-
-use crate::progress::Progress;
 
 pub mod bench;
 pub mod eval;
@@ -55,7 +52,9 @@ fn misuse(message: impl Into<String>) -> anyhow::Error {
 pub fn is_misuse(error: &anyhow::Error) -> bool {
     error.is::<Misuse>()
         || error.is::<RewardError>()
-        || matches!(error.downcast_ref(), Some(ModelError::NoSuchModel { .. }))
+        || error
+            .downcast_ref::<ModelError>()
+            .is_some_and(ModelError::is_misuse)
         || error
             .downcast_ref::<LearnError>()
             .is_some_and(LearnError::is_misuse)
@@ -84,27 +83,6 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A run shown in the terminal.
-struct Terminal(Progress);
-
-impl Observer for Terminal {
-    fn begin_stage(&mut self, name: &str, total: u64) {
-        self.0.begin_stage(name, total);
-    }
-
-    fn step(&mut self, step: u64, metrics: &Metrics) {
-        self.0.step(step, metrics);
-    }
-
-    fn end_stage(&mut self) {
-        self.0.end_stage();
-    }
-
-    fn message(&mut self, text: &str) {
-        self.0.message(text);
-    }
-}
-
 /// A flag that SIGINT and SIGTERM set: the run then ends after its current step, with a checkpoint. A second signal ends the
 /// program at once.
 fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
@@ -123,8 +101,44 @@ fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// Reads a recipe with changes from the command line; `data` is the folder of its data files.
+fn read_recipe(path: &Path, overrides: &[String], data: Option<&Path>) -> anyhow::Result<Recipe> {
+    let mut overrides = overrides.to_vec();
+    if let Some(data) = data {
+        let folder = absolute(data)?.display().to_string();
+        overrides.push(format!("data.root={}", toml::Value::String(folder)));
+    }
+    let recipe = Recipe::read(path, &overrides)?;
+    let stages = recipe.stage.iter().map(|stage| &stage.data);
+    let mut tables = stages.chain(recipe.eval.as_ref().map(|eval| &eval.data));
+    if data.is_some() && !tables.any(|table| table.path.is_some()) {
+        return Err(misuse(format!(
+            "--data has no effect: {} reads no data files, its rows are generated",
+            path.display()
+        )));
+    }
+    Ok(recipe)
+}
+
+/// Makes a recipe stand on its own, wherever it is read: its folders of data and model become absolute. Returns the data's.
+fn settle(recipe: &mut Recipe, path: &Path) -> anyhow::Result<PathBuf> {
+    let root = absolute(&data_root(recipe, path))?;
+    recipe.data.root = Some(root.clone());
+    let model = Path::new(&recipe.model.path);
+    if model.is_dir() {
+        recipe.model.path = absolute(model)?.display().to_string();
+    }
+    Ok(root)
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    let here = Path::new(".");
+    let path = if path == "" { here } else { path };
+    std::path::absolute(path).with_context(|| path.display().to_string())
+}
+
 /// The folder a recipe's data paths are relative to.
-fn data_root(recipe: &ocelli_learn::Recipe, recipe_path: &std::path::Path) -> PathBuf {
+fn data_root(recipe: &Recipe, recipe_path: &Path) -> PathBuf {
     let own_folder = || match recipe_path.parent() {
         Some(folder) if folder != "" => folder.to_owned(),
         _ => PathBuf::from("."),
@@ -138,7 +152,7 @@ mod tests {
 
     #[test]
     fn data_lies_beside_the_recipe_unless_said_otherwise() {
-        let mut recipe: ocelli_learn::Recipe = toml::from_str(
+        let mut recipe: Recipe = toml::from_str(
             "[model]\npath = \"tiny-qwen2_5_vl\"\n[[stage]]\nkind = \"sft\"\n\
              data = { generator = \"pointing\", rows = 1 }\nexit = { max_steps = 1 }",
         )

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ocelli_core::Metrics;
+use ocelli_learn::Observer;
 
 /// Least time between two plain lines of one stage.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -70,9 +71,11 @@ impl Progress {
         });
         Self { view, stage: None }
     }
+}
 
+impl Observer for Progress {
     /// Begins a stage of `total_steps` steps; a stage that is still open is ended first.
-    pub fn begin_stage(&mut self, name: &str, total_steps: u64) {
+    fn begin_stage(&mut self, name: &str, total_steps: u64) {
         self.end_stage();
         let now = Instant::now();
         let bar = match self.view {
@@ -96,7 +99,7 @@ impl Progress {
     }
 
     /// Shows that `step` (counted from 1) is done, with the numbers a reader watches.
-    pub fn step(&mut self, step: u64, metrics: &Metrics) {
+    fn step(&mut self, step: u64, metrics: &Metrics) {
         let Some(stage) = &mut self.stage else { return };
         let now = Instant::now();
         stage.latest_step = step;
@@ -124,7 +127,7 @@ impl Progress {
 
     /// Ends the stage: one line with its steps, its time and its last numbers takes the place of the bar. Does nothing
     /// without a stage.
-    pub fn end_stage(&mut self) {
+    fn end_stage(&mut self) {
         let Some(stage) = self.stage.take() else {
             return;
         };
@@ -145,7 +148,7 @@ impl Progress {
     }
 
     /// Writes a line above the bar, or as a plain line. Nothing if quiet.
-    pub fn message(&self, text: &str) {
+    fn message(&mut self, text: &str) {
         match (self.view, self.stage.as_ref().and_then(|s| s.bar.as_ref())) {
             (View::Silent, _) => {}
             (_, Some(bar)) => bar.println(text),
@@ -179,7 +182,7 @@ fn stage_bar(name: &str, total_steps: u64, colour: bool) -> ProgressBar {
 
 /// The numbers worth a glance in one line: reward and what can go wrong with it, or the loss where there is no reward.
 fn watched_numbers(metrics: &Metrics) -> String {
-    let watched: &[(&str, &str)] = if metrics.get("reward").is_some() {
+    let watched: &[(&str, &str)] = if metrics.contains("reward") {
         &[
             ("reward", "reward"),
             ("kl", "kl"),
@@ -191,10 +194,11 @@ fn watched_numbers(metrics: &Metrics) -> String {
     };
     let mut parts: Vec<String> = watched
         .iter()
-        .filter_map(|(key, label)| {
-            metrics
-                .get(key)
-                .map(|value| format!("{label} {}", short_number(value)))
+        .filter_map(|(key, label)| match metrics.get(key) {
+            Some(value) => Some(format!("{label} {}", short_number(value))),
+            // Null: nothing could judge, which is not a reward of 0.
+            None if *key == "reward" && metrics.contains(key) => Some("no reward known".to_owned()),
+            None => None,
         })
         .collect();
     if let Some(speed) = metrics.get("tokens_per_second") {
@@ -314,6 +318,8 @@ mod tests {
             with_numbers("grpo 57/150", &watched_numbers(&reinforced)),
             "grpo 57/150, reward 0.512, kl 1.2e-4, length 33.60, 12,345 tokens/s"
         );
+        let unjudged = metrics(&[("loss", 0.0), ("reward", f64::NAN), ("entropy", 1.5)]);
+        assert_eq!(watched_numbers(&unjudged), "no reward known, entropy 1.50");
         let supervised = metrics(&[("loss", 1.5), ("learning_rate", 1e-4)]);
         assert_eq!(watched_numbers(&supervised), "loss 1.50, lr 1.0e-4");
         assert_eq!(

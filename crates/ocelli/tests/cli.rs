@@ -325,6 +325,7 @@ fn a_checkpoint_is_evaluated() {
     assert_eq!(rows[0]["mode"], "greedy");
     // What does not fit the rows' answers is left out.
     assert!(rows[0]["scores"].get("box_iou").is_some());
+    assert!(rows[0]["scores"].get("exact").is_none());
 
     // The recipe's own rows, as at the end of the run.
     let json = succeed(
@@ -454,8 +455,11 @@ fn files_that_cannot_be_read_are_named() {
         text.contains("absent") && text.contains("tiny-qwen2_5_vl"),
         "{text}"
     );
-    let text = eval("runs", 1);
-    assert!(text.contains("config.json"), "{text}");
+    let text = eval("runs", 2);
+    assert!(
+        text.contains("no checkpoint here") && text.contains("config.json"),
+        "{text}"
+    );
     let bytes = fs::read(&model).unwrap();
     for broken in [&bytes[..bytes.len() / 2], &bytes[..4], &[]] {
         fs::write(&model, broken).unwrap();
@@ -485,4 +489,97 @@ fn files_that_cannot_be_read_are_named() {
     // Data.
     let text = fail(here, &["eval", CHECKPOINT, "--data", "absent.jsonl"], 1);
     assert!(text.contains("absent.jsonl"), "{text}");
+}
+
+#[test]
+fn commands_without_effect_or_sense_are_misuse() {
+    let folder = workplace();
+    let here = folder.path();
+    let supervised = RECIPE.split("[[stage]]\nkind = \"grpo\"").next().unwrap();
+    fs::write(here.join("sft.toml"), supervised).unwrap();
+    let bare = RECIPE.split("[[stage]]").next().unwrap();
+    fs::write(here.join("bare.toml"), bare).unwrap();
+    let blind = RECIPE.replace("[eval]", "[[stage]]").replace(
+        "metrics = [ { verifier = \"box_iou\" }, { verifier = \"tags\" } ]\nmax_completion_length = 8\ngallery = 2",
+        "kind = \"sft\"\nexit = { max_steps = 1 }",
+    );
+    fs::write(here.join("blind.toml"), blind).unwrap();
+    let set = |change| vec!["train", "small.toml", "--set", change];
+    for (arguments, wanted) in [
+        (vec!["train", "bare.toml"], "no [[stage]]"),
+        (vec!["train", "bare.toml", "--dry-run"], "no [[stage]]"),
+        (
+            vec!["train", "small.toml", "--data", "."],
+            "--data has no effect",
+        ),
+        (
+            vec!["bench", "small.toml", "--data", "."],
+            "--data has no effect",
+        ),
+        (vec!["bench", "blind.toml"], "no [eval] table"),
+        (set("eval.metrics=[]"), "`metrics` is empty"),
+        (
+            set("eval.metrics=[{ verifier = \"tags\", weight = 2.0 }]"),
+            "metrics.weight",
+        ),
+        (
+            set("eval.data.label_noise={ outward = 1.0 }"),
+            "data.label_noise",
+        ),
+        (set("stage.grpo.exit.max_steps=0"), "exit.max_steps"),
+        (set("stage.grpo.optim.adam_beta1=1.0"), "optim.adam_beta1"),
+        (set("stage.0=3"), "`stage` is a list of 2"),
+        (vec!["train", "small.toml", "--name", ""], "run name"),
+        (vec!["train", "small.toml", "--name", "a/b"], "run name"),
+        (
+            set("stage.grpo.reward=[{ verifier = \"tags\", when = { task = \"count\" } }]"),
+            "no row has such a `task`; there are pointing",
+        ),
+    ] {
+        let text = fail(here, &arguments, 2);
+        assert!(text.contains(wanted), "{arguments:?}: {text}");
+    }
+    let text = fail(
+        here,
+        &["bench", "sft.toml", "--control", "--set", "model.path=."],
+        2,
+    );
+    assert!(text.contains("must be `grpo`"), "{text}");
+    let runs = here.join("runs");
+    assert!(
+        !runs.exists() || fs::read_dir(runs).unwrap().count() == 0,
+        "nothing was begun"
+    );
+}
+
+#[test]
+fn a_run_keeps_its_recipe_and_finds_its_model_from_anywhere() {
+    let folder = trained();
+    let here = folder.path();
+    let given = fs::read(here.join("small.toml")).unwrap();
+    assert_eq!(
+        fs::read(here.join("runs/small/recipe.toml")).unwrap(),
+        given
+    );
+
+    let more = RECIPE
+        .replace(
+            "path = \"tiny-qwen2_5_vl\"",
+            &format!("path = {CHECKPOINT:?}"),
+        )
+        .lines()
+        .filter(|line| !line.starts_with("overrides"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    fs::write(here.join("more.toml"), &more).unwrap();
+    succeed(here, &["train", "more.toml", "-q"]);
+    let resolved = fs::read_to_string(here.join("runs/more/resolved.toml")).unwrap();
+    let resolved: toml::Table = toml::from_str(&resolved).unwrap();
+    let path = Path::new(resolved["model"]["path"].as_str().unwrap());
+    assert!(path.is_absolute() && path.ends_with(CHECKPOINT), "{path:?}");
+
+    // Sizes of a checkpoint cannot be changed: the recipe's key is at fault.
+    let change = "model.overrides={ vision_depth = 1 }";
+    let text = fail(here, &["train", "more.toml", "--set", change], 2);
+    assert!(text.contains("model.overrides"), "{text}");
 }

@@ -2,6 +2,8 @@
 //!
 //! transformers uses the machine's own time zone; here the prompt must not depend on where it is made.
 
+use ocelli_core::calendar::civil_date;
+
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -79,27 +81,12 @@ pub(super) fn strftime(format: &str, seconds: u64) -> Result<String, String> {
 }
 
 /// Year, month, day of the month and day of the year (all but the year from 1) of a day counted from 1970-01-01.
-fn date(mut days: u64) -> (u64, u64, u64, u64) {
-    let leap = |year: u64| {
-        (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400)
-    };
-    let mut year = 1970 + days / 146_097 * 400;
-    days %= 146_097;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let day_of_year = days + 1;
-    let february = 28 + u64::from(leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1, day_of_year)
+fn date(days: u64) -> (u64, u64, u64, u64) {
+    let (year, month, day) = civil_date(days as i64);
+    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let before_month = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334][month as usize - 1];
+    let day_of_year = before_month + day + i64::from(leap && month > 2);
+    (year as u64, month as u64, day as u64, day_of_year as u64)
 }
 
 #[cfg(test)]

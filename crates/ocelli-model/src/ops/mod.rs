@@ -64,3 +64,14 @@ impl SharedPointer {
         self.0.wrapping_add(offset)
     }
 }
+
+/// The numbers of a tensor, row-major.
+///
+/// # Panics
+/// When they are not f32, which no network here computes in.
+pub fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {
+    tensor
+        .into_data()
+        .try_into_vec()
+        .expect("networks compute in f32")
+}

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use ocelli_learn::Recipe;
 use ocelli_learn::evaluation::EvalRow;
 use ocelli_learn::recipe::StageKind;
 use ocelli_learn::stage::StageEnd;
-use ocelli_learn::train::{Finished, train};
+use ocelli_learn::train::{Finished, train, train_file};
+use ocelli_learn::{Observer, Recipe};
 use serde::Serialize;
 
-use super::{Terminal, data_root, misuse, print, stop_flag};
+use super::{misuse, print, read_recipe, settle, stop_flag};
 use crate::progress::Progress;
 
 /// Arguments of `ocelli bench`.
@@ -56,15 +56,8 @@ struct Figure {
 /// # Errors
 /// When a run fails.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut overrides = arguments.overrides.clone();
-    if let Some(data) = &arguments.data {
-        let folder = std::path::absolute(data).with_context(|| data.display().to_string())?;
-        overrides.push(format!(
-            "data.root={}",
-            toml::Value::String(folder.display().to_string())
-        ));
-    }
-    let mut recipe = Recipe::read(&arguments.recipe, &overrides)?;
+    let data = arguments.data.as_deref();
+    let mut recipe = read_recipe(&arguments.recipe, &arguments.overrides, data)?;
     let last = recipe
         .stage
         .len()
@@ -75,9 +68,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "the recipe needs a stage before the one under test, or a checkpoint to start from",
         ));
     };
-    let root = data_root(&recipe, &arguments.recipe);
-    let root = std::path::absolute(&root).with_context(|| root.display().to_string())?;
-    recipe.data.root = Some(root.clone());
+    if recipe.eval.is_none() {
+        return Err(misuse(
+            "the recipe has no [eval] table, so there is nothing to compare; say there what is measured",
+        ));
+    }
+    if arguments.control && recipe.stage[last].kind != StageKind::Grpo {
+        return Err(misuse(
+            "--control shuffles rewards, so the last stage must be `grpo`",
+        ));
+    }
+    let root = settle(&mut recipe, &arguments.recipe)?;
     let stem = arguments
         .recipe
         .file_stem()
@@ -85,17 +86,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .to_string_lossy()
         .into_owned();
     let stop = stop_flag()?;
-    let mut terminal = Terminal(Progress::new(arguments.quiet));
+    let mut progress = Progress::new(arguments.quiet);
     let mut figures = Vec::new();
+    let mut stopped = false;
     for &seed in &arguments.seeds {
         let mut arm = recipe.clone();
         arm.run.seed = seed;
         let began = std::time::Instant::now();
-        let finished = train(
+        let finished = train_file(
             &arm,
+            Some(&arguments.recipe),
             &format!("{stem}-seed-{seed}"),
             &root,
-            &mut terminal,
+            &mut progress,
             &stop,
         )?;
         crate::report::write_report(&finished.folder)?;
@@ -103,7 +106,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             break;
         }
         let minutes = began.elapsed().as_secs_f64() / 60.0;
-        terminal.0.message(&format!(
+        progress.message(&format!(
             "seed {seed}: {minutes:.1} minutes, {}",
             finished.folder.display()
         ));
@@ -121,14 +124,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 &root,
                 last,
                 &finished,
-                &mut terminal,
+                &mut progress,
                 &stop,
             )?;
-            figures.extend(compare("control", seed, &finished.evaluations, 0));
+            if finished.end == StageEnd::Stopped {
+                stopped = true;
+            } else {
+                figures.extend(compare("control", seed, &finished.evaluations, 0));
+            }
         }
         if let Some(path) = &arguments.out {
             let text = format!("{:#}\n", serde_json::json!(figures));
             std::fs::write(path, text).with_context(|| path.display().to_string())?;
+        }
+        if stopped {
+            break;
         }
     }
     print(&table(&figures))
@@ -146,17 +156,12 @@ fn control(
     root: &Path,
     last: usize,
     treatment: &Finished,
-    terminal: &mut Terminal,
+    progress: &mut Progress,
     stop: &std::sync::atomic::AtomicBool,
 ) -> anyhow::Result<Finished> {
     let mut arm = recipe.clone();
     arm.run.seed = seed;
     let mut stage = arm.stage.remove(last);
-    if stage.kind != StageKind::Grpo {
-        return Err(misuse(
-            "--control shuffles rewards, so the last stage must be `grpo`",
-        ));
-    }
     if last > 0 {
         let before = ocelli_learn::run::Run::checkpoints(&treatment.folder)?
             .into_iter()
@@ -172,7 +177,7 @@ fn control(
         &arm,
         &format!("{stem}-seed-{seed}-control"),
         root,
-        terminal,
+        progress,
         stop,
     )?)
 }

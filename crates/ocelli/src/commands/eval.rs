@@ -97,7 +97,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let mut rows: Vec<EvalRow> = Vec::new();
     for &mode in arguments.mode.modes() {
-        let episodes = answer(&policy, &data, &graph, mode, length, seed)?;
+        let episodes = answer(&policy, &data, &graph, mode, (usize::MAX, length), seed)?;
         rows.extend(summarise(&episodes, moment, mode));
     }
     if arguments.json {
@@ -122,6 +122,13 @@ fn source(arguments: &Arguments) -> anyhow::Result<Source> {
         Some(path) => {
             let recipe = Recipe::read(path, &[])?;
             let root = data_root(&recipe, path);
+            let table = recipe.eval.as_ref().map(|eval| &eval.data);
+            if arguments.data.is_some() && table.is_some_and(|data| data.path.is_none()) {
+                return Err(misuse(format!(
+                    "--data has no effect: the rows of [eval] in {} are generated",
+                    path.display()
+                )));
+            }
             let eval = recipe.eval.ok_or_else(|| {
                 misuse(format!(
                     "{}: there is no [eval] table; give --data",

@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use ocelli_data::DataError;
 use ocelli_learn::stage::StageEnd;
-use ocelli_learn::train::{Finished, plan, resume, train};
-use ocelli_learn::{LearnError, Recipe};
+use ocelli_learn::train::{Finished, plan, resume, train_file};
+use ocelli_learn::{LearnError, Observer, Recipe};
 
-use super::{Terminal, data_root, misuse, print, stop_flag};
+use super::{data_root, misuse, print, read_recipe, settle, stop_flag};
 use crate::evaluation_table::format_eval_table;
 use crate::progress::Progress;
 use crate::report::write_report;
@@ -62,22 +61,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(seed) = arguments.seed {
         overrides.push(format!("run.seed={seed}"));
     }
-    if let Some(data) = &arguments.data {
-        let folder = absolute(data)?;
-        overrides.push(format!(
-            "data.root={}",
-            toml::Value::String(folder.display().to_string())
-        ));
-    }
-    let mut recipe = Recipe::read(path, &overrides)?;
-    let root = absolute(&data_root(&recipe, path))?;
+    let mut recipe = read_recipe(path, &overrides, arguments.data.as_deref())?;
     let given = recipe.data.root.is_some();
+    let root = settle(&mut recipe, path)?;
     if arguments.dry_run {
         let lines = plan(&recipe, &root).map_err(|e| data_hint(e, given))?;
         return print(&(lines.join("\n") + "\n"));
     }
-    // The resolved recipe stands on its own, wherever it is read.
-    recipe.data.root = Some(root.clone());
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
     let name = arguments
         .name
@@ -86,10 +76,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .or(stem)
         .unwrap_or_else(|| "run".into());
     let stop = stop_flag()?;
-    let mut terminal = Terminal(Progress::new(arguments.quiet));
-    let finished =
-        train(&recipe, &name, &root, &mut terminal, &stop).map_err(|e| data_hint(e, given))?;
-    tell(&finished, arguments, &terminal.0)
+    let mut progress = Progress::new(arguments.quiet);
+    let finished = train_file(&recipe, Some(path), &name, &root, &mut progress, &stop)
+        .map_err(|e| data_hint(e, given))?;
+    tell(&finished, arguments, &mut progress)
 }
 
 fn go_on(folder: &Path, arguments: &Arguments) -> anyhow::Result<()> {
@@ -106,9 +96,9 @@ fn go_on(folder: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         return print(&(plan(&recipe, &root)?.join("\n") + "\n"));
     }
     let stop = stop_flag()?;
-    let mut terminal = Terminal(Progress::new(arguments.quiet));
-    let finished = resume(folder, &recipe, &root, &mut terminal, &stop)?;
-    tell(&finished, arguments, &terminal.0)
+    let mut progress = Progress::new(arguments.quiet);
+    let finished = resume(folder, &recipe, &root, &mut progress, &stop)?;
+    tell(&finished, arguments, &mut progress)
 }
 
 /// Tells how to name the data folder when a file is not where the recipe looks for it.
@@ -125,16 +115,7 @@ fn data_hint(error: LearnError, given: bool) -> anyhow::Error {
     }
 }
 
-fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
-    std::path::absolute(if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    })
-    .with_context(|| path.display().to_string())
-}
-
-fn tell(finished: &Finished, arguments: &Arguments, progress: &Progress) -> anyhow::Result<()> {
+fn tell(finished: &Finished, arguments: &Arguments, progress: &mut Progress) -> anyhow::Result<()> {
     let report = write_report(&finished.folder)?;
     if finished.end == StageEnd::Stopped {
         progress.message(&format!(

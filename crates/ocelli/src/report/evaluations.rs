@@ -47,7 +47,7 @@ pub(super) fn phase_heading(name: &str) -> String {
 fn mode_html(mode: &ModeRows, columns: &[String]) -> String {
     let explanation = match mode.mode.as_str() {
         "greedy" => "the likeliest token each time",
-        "sampled" => "drawn at the recipe’s temperature",
+        "sampled" => "drawn at temperature 1",
         _ => "",
     };
     let headings: String = columns

@@ -1,0 +1,118 @@
+//! What can be known to be wrong with a recipe's rows before anything is trained: a reward that applies to none of them, a prompt
+//! that is too long, a picture of impossible shape, an answer that cannot be imitated.
+
+use std::collections::{BTreeSet, HashSet};
+
+use ocelli_core::{Message, Task};
+use ocelli_data::Dataset;
+use ocelli_reward::NodeConfig;
+use ocelli_rollout::collector::check_length;
+use ocelli_rollout::{CollectError, Policy};
+use rayon::prelude::*;
+
+use crate::error::LearnError;
+use crate::sft::demonstration_tokens;
+
+/// Checks that every node with a `when` applies to some row; `place` names the stage.
+///
+/// # Errors
+/// Names the node, the tag, and the values that the rows have.
+pub fn check_when(place: &str, nodes: &[NodeConfig], data: &Dataset) -> Result<(), LearnError> {
+    for node in nodes {
+        let Some(when) = &node.when else { continue };
+        let fits = |row: &Task, tag: &String| {
+            let value = row.tags.get(tag);
+            value.is_some_and(|value| when[tag].holds(value))
+        };
+        let rows = &data.tasks;
+        if rows.iter().any(|row| when.keys().all(|tag| fits(row, tag))) {
+            continue;
+        }
+        let alone = when
+            .keys()
+            .find(|tag| !rows.iter().any(|row| fits(row, tag)));
+        let message = match alone {
+            None => "no row has all of its tags together".to_owned(),
+            Some(tag) => {
+                let values: BTreeSet<&str> = rows
+                    .iter()
+                    .filter_map(|row| row.tags.get(tag).map(String::as_str))
+                    .collect();
+                const SHOWN: usize = 12;
+                let shown: Vec<&str> = values.iter().copied().take(SHOWN).collect();
+                match values.len() {
+                    0 => format!("no row has a tag `{tag}`"),
+                    1..=SHOWN => {
+                        format!("no row has such a `{tag}`; there are {}", shown.join(", "))
+                    }
+                    count => format!(
+                        "no row has such a `{tag}`; there are {} and {} more",
+                        shown.join(", "),
+                        count - SHOWN
+                    ),
+                }
+            }
+        };
+        return Err(LearnError::Config {
+            place: format!("{place}: `when` of the reward node `{}`", node.name()),
+            message: format!("it applies to no row of {}: {message}", data.name),
+        });
+    }
+    Ok(())
+}
+
+/// Checks that every row's prompt can be made and has at most `limit` tokens. Pictures are measured, not decoded.
+///
+/// # Errors
+/// Names the first row that cannot be used.
+pub fn check_prompts(policy: &Policy, data: &Dataset, limit: usize) -> Result<(), LearnError> {
+    let grids: Vec<Vec<[usize; 3]>> = data
+        .tasks
+        .par_iter()
+        .map(|task| {
+            (0..task.images.len())
+                .map(|index| {
+                    let (width, height) = data.picture_size(task, index)?;
+                    let grid = policy.processor.grid(width, height);
+                    Ok(grid.map_err(CollectError::picture(task, index))?)
+                })
+                .collect::<Result<_, LearnError>>()
+        })
+        .collect::<Vec<Result<_, LearnError>>>()
+        .into_iter()
+        // Collected first, so that of several errors the first row's is told every time.
+        .collect::<Result<_, LearnError>>()?;
+    // Generated rows ask few questions, each a thousand times.
+    let mut seen: HashSet<(&[Message], &[[usize; 3]])> = HashSet::new();
+    let distinct: Vec<_> = data
+        .tasks
+        .iter()
+        .zip(&grids)
+        .filter(|(task, grids)| seen.insert((&task.messages, grids)))
+        .collect();
+    distinct
+        .into_par_iter()
+        .map(|(task, grids)| {
+            let length = policy
+                .processor
+                .prompt_length(&task.id, &task.messages, grids)
+                .map_err(CollectError::row(&task.id))?;
+            Ok(check_length(&task.id, length, limit)?)
+        })
+        .collect::<Vec<Result<(), LearnError>>>()
+        .into_iter()
+        .collect()
+}
+
+/// Checks that every row has an answer to imitate.
+///
+/// # Errors
+/// Names the first row without one.
+pub fn check_demonstrations(policy: &Policy, data: &Dataset) -> Result<(), LearnError> {
+    data.tasks
+        .par_iter()
+        .map(|task| demonstration_tokens(policy, data, task).map(drop))
+        .collect::<Vec<Result<(), LearnError>>>()
+        .into_iter()
+        .collect()
+}
