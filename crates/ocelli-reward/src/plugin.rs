@@ -6,6 +6,7 @@
 
 mod error;
 mod process;
+mod row;
 mod worker;
 
 use std::ffi::OsString;
@@ -16,12 +17,13 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ocelli_core::{Episode, ImageSource, Message, Part, Scores, Target, Verdict, VerifierError};
+use ocelli_core::{Episode, Scores, Verdict, VerifierError};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 pub use error::PluginError;
-use worker::{Job, Launch, Worker};
+use row::Row;
+use worker::{Job, Launch, Ready, Worker};
 
 /// The convention a function is called by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,7 +203,7 @@ impl PluginVerdict {
 /// Running workers of one plug-in. Dropping it kills them and all they have started.
 pub struct Plugin {
     name: String,
-    style: Style,
+    function: Ready,
     workers: Vec<Worker>,
 }
 
@@ -224,20 +226,20 @@ impl Plugin {
         let (workers, ready): (Vec<Worker>, Vec<_>) = (0..config.workers)
             .map(|index| Worker::start(launch.clone(), index))
             .unzip();
-        let mut style = None;
+        let mut function = None;
         for ready in ready {
-            style = Some(ready.recv().map_err(|_| not_started())??.style);
+            function = Some(ready.recv().map_err(|_| not_started())??);
         }
         Ok(Self {
             name: config.to_string(),
-            style: style.ok_or_else(not_started)?,
+            function: function.ok_or_else(not_started)?,
             workers,
         })
     }
 
     /// The convention that the function is called by.
     pub fn style(&self) -> Style {
-        self.style
+        self.function.style
     }
 
     /// Judges each episode of `batch`, in order.
@@ -245,14 +247,20 @@ impl Plugin {
     /// With several workers the batch is split among them. Neighbours of one task stay in one call when the style
     /// [takes batches](Style::takes_batches), so that a function can compare the samples of a group.
     pub fn score(&self, batch: &[&Episode]) -> Vec<PluginVerdict> {
-        let parts = split(batch, self.workers.len(), self.style.takes_batches());
+        let parts = split(
+            batch,
+            self.workers.len(),
+            self.function.style.takes_batches(),
+        );
         let (reply, replies) = channel();
         for (part, (range, worker)) in parts.iter().zip(&self.workers).enumerate() {
+            let rows: Vec<Row> = batch[range.clone()]
+                .iter()
+                .map(|episode| Row::new(episode, self.function))
+                .collect();
             worker.submit(Job {
-                rows: batch[range.clone()]
-                    .iter()
-                    .map(|episode| self.row(episode))
-                    .collect(),
+                rows: serde_json::to_vec(&rows).unwrap_or_default(),
+                count: rows.len(),
                 part,
                 reply: reply.clone(),
             });
@@ -269,61 +277,6 @@ impl Plugin {
         }
         verdicts
     }
-
-    /// What the runner needs of an episode.
-    fn row(&self, episode: &Episode) -> Value {
-        let task = &episode.task;
-        let last = episode.decisions().last();
-        let mut row = json!({
-            "id": task.id,
-            "response": episode.answer_text(),
-            "response_length": last.map_or(0, |decision| decision.token_ids.len()),
-            "target": match &task.target {
-                None => Value::Null,
-                Some(Target::Text(text)) => json!(text),
-                Some(Target::Box(corners)) => json!(corners),
-            },
-            "columns": task.tags,
-        });
-        if self.style == Style::Trl {
-            row["token_ids"] = json!(last.map_or(&[][..], |decision| &decision.token_ids));
-            row["prompt"] = json!(
-                task.messages
-                    .iter()
-                    .map(Message::plain_text)
-                    .collect::<Vec<_>>()
-                    .join("\n")
-            );
-            row["messages"] = task
-                .messages
-                .iter()
-                .map(|message| chat_message(message, &task.images))
-                .collect();
-        }
-        row
-    }
-}
-
-/// A message as TRL's data sets write it: text alone as a string, else a list of parts. A picture that is a file is named
-/// by its path, any other is `null`.
-fn chat_message(message: &Message, images: &[ImageSource]) -> Value {
-    let only_text = message
-        .content
-        .iter()
-        .all(|part| matches!(part, Part::Text { .. }));
-    let content = if only_text {
-        json!(message.plain_text())
-    } else {
-        let part = |part: &Part| match part {
-            Part::Text { text } => json!({ "type": "text", "text": text }),
-            Part::Image { index } => json!({ "type": "image", "image": match images.get(*index) {
-                Some(ImageSource::Path(path)) => json!(path.to_string_lossy()),
-                _ => Value::Null,
-            } }),
-        };
-        message.content.iter().map(part).collect()
-    };
-    json!({ "role": message.role, "content": content })
 }
 
 /// At most `parts` neighbouring ranges that cover `batch`, about equally long. With `keep_groups` none ends between two

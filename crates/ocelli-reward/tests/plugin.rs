@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -196,6 +197,7 @@ mod styles {
         needs_python!();
         let bench = Bench::new(
             r#"
+from __future__ import annotations
 from typing import Any
 REWARD_NAME = "count"
 REWARD_TYPE = "batch"
@@ -952,6 +954,43 @@ mod misbehaviour {
         assert_eq!(processes(child), (1, 0), "it has a group of its own");
         drop(plugin);
         assert!(is_gone(group) && is_gone(child));
+    }
+
+    #[test]
+    fn all_die_when_the_trainer_is_killed() {
+        needs_python!();
+        const NAME: &str = "misbehaviour::all_die_when_the_trainer_is_killed";
+        if std::env::var_os("OCELLI_TEST_TRAINER").is_some() {
+            // This very test, started below: it says who its worker is, and waits in a call to be killed.
+            let bench = Bench::new(&behaving("[os.fork() for _ in range(2)]; time.sleep(1000)"));
+            let plugin = bench.start();
+            eprintln!("worker {}", process_of(&plugin).0);
+            score(&plugin, &answers(&["bad"]));
+            return;
+        }
+        // Killed, it cleans up nothing.
+        let folder = TempDir::new().unwrap();
+        let mut trainer = Command::new(std::env::current_exe().unwrap())
+            .args([NAME, "--exact", "--nocapture"])
+            .env("OCELLI_TEST_TRAINER", "1")
+            .env("TMPDIR", folder.path())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(trainer.stderr.take().unwrap()).lines();
+        let group: u32 = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("worker ")?.parse().ok())
+            .unwrap();
+        let start = Instant::now();
+        while processes(group).0 != 4 && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(processes(group), (4, 0));
+        trainer.kill().unwrap();
+        trainer.wait().unwrap();
+        assert!(is_gone(group));
     }
 
     #[test]

@@ -22,7 +22,6 @@ import threading
 import traceback
 import types
 
-STYLES = ("easyr1_batch", "easyr1", "verl", "trl")
 # Room for a plug-in's own helpers; enough to stop a fork bomb before it stops the machine.
 PROCESSES = 1024
 TRACEBACKS_A_BATCH = 3
@@ -56,6 +55,8 @@ class Channel:
         self.nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(self.nothing, 0)
         os.dup2(2, 1)
+        for stream in (sys.stdout, sys.stderr):  # No print fails for the locale's sake.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
     def receive(self):
         line = self.requests.readline()
@@ -71,9 +72,9 @@ class Channel:
 
 
 class Family:
-    """Ties the lives of this process and its forked children to that of the parent."""
+    """Has this process and its forked children die with their parents, whatever ends those (Linux only)."""
 
-    def __init__(self, channel, parent):
+    def __init__(self, channel):
         self.channel = channel
         self.owner = self.pid = os.getpid()
         self.from_main_thread = True
@@ -85,17 +86,15 @@ class Family:
                 self.prctl = ctypes.CDLL(None).prctl
             except (ImportError, OSError, AttributeError):
                 pass
-        self.die_with(parent)
+        # Should the parent be dead already, the end of the requests ends this process.
+        self.ask_for_death_signal()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self.before_fork, after_in_child=self.in_child)
 
-    def die_with(self, parent):
-        if self.prctl is None:
-            return
-        set_death_signal = 1
-        self.prctl(set_death_signal, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
+    def ask_for_death_signal(self):
+        if self.prctl is not None:
+            set_parent_death_signal = 1
+            self.prctl(set_parent_death_signal, int(signal.SIGKILL), 0, 0, 0)
 
     def before_fork(self):
         self.from_main_thread = threading.current_thread() is threading.main_thread()
@@ -103,10 +102,11 @@ class Family:
     def in_child(self):
         parent, self.pid = self.pid, os.getpid()
         self.channel.close_in_child()
-        # Linux sends the death signal when the thread that forked ends, and only the main thread lives as long as the
-        # process.
-        if self.from_main_thread:
-            self.die_with(parent)
+        # The signal comes when the thread that forked ends, and only the main thread lives as long as its process.
+        if self.from_main_thread and self.prctl is not None:
+            self.ask_for_death_signal()
+            if os.getppid() != parent:
+                os._exit(1)
 
     def leave_if_forked(self):
         """Ends a forked copy that has come back out of the plug-in: it must not go on in its parent's place."""
@@ -157,9 +157,13 @@ def load(path):
     try:
         with open(path, "rb") as file:
             source = file.read()
-        exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
-    except SyntaxError as error:
-        raise StartError("syntax", describe(error, path, error.lineno))
+        try:
+            code = compile(source, path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            raise StartError("syntax", describe(error, path, getattr(error, "lineno", None)))
+        exec(code, module.__dict__)
+    except StartError:
+        raise
     except ImportError as error:
         raise StartError("import", describe(error, path))
     except BaseException as error:
@@ -228,9 +232,7 @@ class Function:
         self.names = [p.name for p in named]
         self.required = [p.name for p in named if p.default is p.empty]
         self.style = setup["style"] or style_of(module, self.names)
-        self.messages = setup["messages"]
-        if self.messages is None:
-            self.messages = self.style == "trl" and reads_messages(self.call, self.path)
+        self.completions = setup["completions"] or ("messages" if reads_messages(self.call, self.path) else "text")
         self.kwargs = setup["kwargs"]
         self.check_kwargs()
         self.is_async = inspect.iscoroutinefunction(self.call) or inspect.iscoroutinefunction(
@@ -337,8 +339,8 @@ class Function:
         columns = trl_columns(rows)
         arguments = {
             **columns,
-            "prompts": [row["messages"] if self.messages else row["prompt"] for row in rows],
-            "completions": [trl_completion(row, self.messages) for row in rows],
+            "prompts": [row["prompt"] for row in rows],
+            "completions": [trl_completion(row, self.completions) for row in rows],
             "completion_ids": [row["token_ids"] for row in rows],
             "log_extra": extra.__setitem__,
             "log_metric": metrics.__setitem__,
@@ -406,8 +408,8 @@ def trl_columns(rows):
     return {name: [row.get(name) for row in complete] for name in names if name not in ("prompt", "completion")}
 
 
-def trl_completion(row, messages):
-    return [{"role": "assistant", "content": row["response"]}] if messages else row["response"]
+def trl_completion(row, form):
+    return row["response"] if form == "text" else [{"role": "assistant", "content": row["response"]}]
 
 
 # ---- results --------------------------------------------------------------------------------------------------------
@@ -516,7 +518,7 @@ CHANNEL = Channel()
 SETUP = CHANNEL.receive()
 if SETUP is None:
     sys.exit(0)
-FAMILY = Family(CHANNEL, SETUP["parent"])
+FAMILY = Family(CHANNEL)
 faulthandler.enable()
 if hasattr(faulthandler, "register"):
     # The parent asks where a call hangs before it kills.
@@ -528,7 +530,7 @@ except StartError as error:
     FAMILY.leave_if_forked()
     CHANNEL.send({"refused": {"kind": error.kind, "message": cut(str(error)), "names": [cut(n) for n in error.names]}})
     sys.exit(1)
-CHANNEL.send({"ready": {"style": FUNCTION.style, "messages": FUNCTION.messages}})
+CHANNEL.send({"ready": {"style": FUNCTION.style, "completions": FUNCTION.completions}})
 while True:
     BATCH = CHANNEL.receive()
     if BATCH is None:

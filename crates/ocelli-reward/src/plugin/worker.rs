@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use ocelli_core::{Verdict, VerifierError};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::process::{Ending, Log, Process, Silence};
-use super::{PluginConfig, PluginError, PluginVerdict, Style};
+use super::{Completions, PluginConfig, PluginError, PluginVerdict, Style};
 use crate::suggest::closest;
 
 /// Rows to score, with where to send their verdicts.
 pub(crate) struct Job {
-    pub(crate) rows: Vec<Value>,
+    /// A JSON list of [`super::row::Row`].
+    pub(crate) rows: Vec<u8>,
+    pub(crate) count: usize,
     /// Which part of the caller's batch this is.
     pub(crate) part: usize,
     pub(crate) reply: Sender<(usize, Vec<PluginVerdict>)>,
@@ -24,6 +26,7 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Ready {
     pub(crate) style: Style,
+    pub(crate) completions: Completions,
 }
 
 /// A checked plug-in, ready to be started any number of times.
@@ -96,10 +99,9 @@ fn run(
         }
     };
     for (id, job) in jobs.iter().enumerate() {
-        let count = job.rows.len();
         let verdicts = launch
-            .score(&mut process, index, id, job.rows)
-            .unwrap_or_else(|error| vec![PluginVerdict::error(error); count]);
+            .score(&mut process, index, id, &job)
+            .unwrap_or_else(|error| vec![PluginVerdict::error(error); job.count]);
         let _ = job.reply.send((job.part, verdicts));
     }
 }
@@ -120,13 +122,13 @@ enum Greeting {
 #[derive(Deserialize)]
 struct Reply {
     id: usize,
-    rows: Option<Vec<Row>>,
+    rows: Option<Vec<Judged>>,
     fault: Option<VerifierError>,
 }
 
 /// What became of one row; all absent when the function does not apply to it.
 #[derive(Deserialize)]
-struct Row {
+struct Judged {
     value: Option<f64>,
     #[serde(default)]
     names: ocelli_core::Scores,
@@ -152,10 +154,9 @@ impl Launch {
             "path": self.path,
             "function": self.config.function,
             "style": self.config.style,
-            "messages": self.config.completions.map(|form| form == super::Completions::Messages),
+            "completions": self.config.completions,
             "kwargs": self.config.kwargs,
             "memory_bytes": self.config.memory_mb.map(|mb| mb.saturating_mul(1 << 20).min(i64::MAX as u64)),
-            "parent": std::process::id(),
         });
         let line = match process.exchange(setup.to_string().into_bytes(), self.start_limit) {
             Ok(line) => line,
@@ -214,15 +215,14 @@ impl Launch {
         }
     }
 
-    /// Scores `rows` in `process`, which is started anew when it is not there. Whatever fails ends the process.
+    /// Scores `job` in `process`, which is started anew when it is not there. Whatever fails ends the process.
     fn score(
         &self,
         process: &mut Option<Process>,
         index: usize,
         id: usize,
-        rows: Vec<Value>,
+        job: &Job,
     ) -> Result<Vec<PluginVerdict>, VerifierError> {
-        let count = rows.len();
         // It may have died between two batches, of a thread of its own or by a foreign hand: no fault of this one.
         if process.as_mut().is_some_and(Process::has_ended) {
             *process = None;
@@ -239,8 +239,10 @@ impl Launch {
                 }
             },
         };
-        let request = json!({ "id": id, "rows": rows }).to_string();
-        let line = match running.exchange(request.into_bytes(), self.time_limit) {
+        let mut request = format!("{{\"id\":{id},\"rows\":").into_bytes();
+        request.extend_from_slice(&job.rows);
+        request.push(b'}');
+        let line = match running.exchange(request, self.time_limit) {
             Ok(line) => line,
             Err(silence) => {
                 let what = self.what_happened(running.end(silence), silence, self.time_limit);
@@ -263,7 +265,9 @@ impl Launch {
             } => Err(self.error(&fault.message, fault.retryable)),
             Reply {
                 rows: Some(rows), ..
-            } if rows.len() == count => Ok(rows.into_iter().map(|row| self.verdict(row)).collect()),
+            } if rows.len() == job.count => {
+                Ok(rows.into_iter().map(|row| self.verdict(row)).collect())
+            }
             _ => Err(self.error(
                 "the worker's reply is of another length than the batch",
                 false,
@@ -271,12 +275,12 @@ impl Launch {
         }
     }
 
-    fn verdict(&self, row: Row) -> PluginVerdict {
+    fn verdict(&self, row: Judged) -> PluginVerdict {
         match row {
-            Row {
+            Judged {
                 fault: Some(fault), ..
             } => PluginVerdict::error(self.error(&fault.message, fault.retryable)),
-            Row {
+            Judged {
                 value: Some(value),
                 names,
                 ..
@@ -284,7 +288,7 @@ impl Launch {
                 verdict: Verdict::score(value),
                 scores: names,
             },
-            Row { .. } => PluginVerdict {
+            Judged { .. } => PluginVerdict {
                 verdict: Verdict::Skip,
                 scores: Default::default(),
             },
