@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 
 pub use error::PluginError;
 use row::Row;
-use worker::{Job, Launch, Ready, Worker};
+use worker::{Job, Launch, Worker};
 
 /// The convention a function is called by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,8 @@ pub struct PluginConfig {
     pub function: String,
     /// The calling convention; told from the function's arguments when not given.
     pub style: Option<Style>,
-    /// The form of TRL's completions; when not given, messages if the function uses the word `"content"`, else text.
+    /// The form of TRL's completions. When not given, messages if the file reads `…[0]["content"]` somewhere, else text,
+    /// until a call fails because it takes the text for messages.
     pub completions: Option<Completions>,
     /// Further keyword arguments of every call (EasyR1's `reward_function_kwargs`, verl's `reward_kwargs`).
     pub kwargs: Map<String, Value>,
@@ -203,7 +204,7 @@ impl PluginVerdict {
 /// Running workers of one plug-in. Dropping it kills them and all they have started.
 pub struct Plugin {
     name: String,
-    function: Ready,
+    style: Style,
     workers: Vec<Worker>,
 }
 
@@ -226,20 +227,20 @@ impl Plugin {
         let (workers, ready): (Vec<Worker>, Vec<_>) = (0..config.workers)
             .map(|index| Worker::start(launch.clone(), index))
             .unzip();
-        let mut function = None;
+        let mut style = None;
         for ready in ready {
-            function = Some(ready.recv().map_err(|_| not_started())??);
+            style = Some(ready.recv().map_err(|_| not_started())??);
         }
         Ok(Self {
             name: config.to_string(),
-            function: function.ok_or_else(not_started)?,
+            style: style.ok_or_else(not_started)?,
             workers,
         })
     }
 
     /// The convention that the function is called by.
     pub fn style(&self) -> Style {
-        self.function.style
+        self.style
     }
 
     /// Judges each episode of `batch`, in order.
@@ -247,16 +248,12 @@ impl Plugin {
     /// With several workers the batch is split among them. Neighbours of one task stay in one call when the style
     /// [takes batches](Style::takes_batches), so that a function can compare the samples of a group.
     pub fn score(&self, batch: &[&Episode]) -> Vec<PluginVerdict> {
-        let parts = split(
-            batch,
-            self.workers.len(),
-            self.function.style.takes_batches(),
-        );
+        let parts = split(batch, self.workers.len(), self.style.takes_batches());
         let (reply, replies) = channel();
         for (part, (range, worker)) in parts.iter().zip(&self.workers).enumerate() {
             let rows: Vec<Row> = batch[range.clone()]
                 .iter()
-                .map(|episode| Row::new(episode, self.function))
+                .map(|episode| Row::new(episode, self.style))
                 .collect();
             worker.submit(Job {
                 rows: serde_json::to_vec(&rows).unwrap_or_default(),

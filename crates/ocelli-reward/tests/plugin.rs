@@ -297,17 +297,44 @@ def compute_score(prompts, completions, completion_ids, solution, source, log_ex
     #[test]
     fn trl_gets_messages_when_it_reads_them_or_the_option_says_so() {
         needs_python!();
-        for source in [
-            "def compute_score(completions, **kwargs):\n    return [len(c[0]['content']) for c in completions]\n",
-            "def text(c):\n    return c[0]['content']\n\n\
-             def compute_score(completions, **kwargs):\n    return [len(text(c)) for c in completions]\n",
-            "def compute_score(prompts, completions):\n    k = 'content'\n    \
-             return [len([m for m in c if m['role'] == 'assistant'][0][k]) * (p[0][k] == 'How many?') \
-             for p, c in zip(prompts, completions)]\n",
+        let helper =
+            "def lengths(completions):\n    return [len(c[0]['content']) for c in completions]\n";
+        for (body, sure) in [
+            ("return [len(c[0]['content']) for c in completions]", true),
+            (
+                "return [len(c[-1].get('content', '')) for c in completions]",
+                true,
+            ),
+            ("import helper; return helper.lengths(completions)", false),
+            (
+                "return [sum(len(m.get('content')) for m in c) for c in completions]",
+                false,
+            ),
+            (
+                "k = 'content'; return [len(c[0][k]) * (p[0][k] == 'How many?') for p, c in zip(prompts, completions)]",
+                false,
+            ),
         ] {
-            let verdicts = score(&Bench::new(source).start(), &answers(&["one", "three"]));
-            assert_eq!(values(&verdicts), [Some(3.0), Some(5.0)], "{source}");
+            let bench = Bench::new(&format!(
+                "def compute_score(prompts, completions, **kwargs):\n    {body}\n"
+            ));
+            fs::write(bench.file("helper.py"), helper).unwrap();
+            let plugin = bench.start();
+            for _ in 0..2 {
+                let verdicts = score(&plugin, &answers(&["one", "three"]));
+                assert_eq!(values(&verdicts), [Some(3.0), Some(5.0)], "{body}");
+            }
+            assert!(sure || bench.printed("gets them from here on"), "{body}");
         }
+        // A judge's messages are not the completions.
+        let judge = "def compute_score(prompts, completions):\n    \
+                     data = {'choices': [{'message': {'content': '0.5'}}], 'content': [{'text': ''}]}\n    \
+                     asked = [{'role': 'user', 'content': p + c} for p, c in zip(prompts, completions)]\n    \
+                     return [float(data['choices'][0]['message']['content']) + len(m['content']) for m in asked]\n";
+        assert_eq!(
+            values(&score(&Bench::new(judge).start(), &answers(&["one"]))),
+            [Some(12.5)]
+        );
         let length =
             "def compute_score(completions, **kwargs):\n    return [len(c) for c in completions]\n";
         for (completions, wanted) in [
@@ -752,10 +779,10 @@ mod start {
         needs_python!();
         let start = Instant::now();
         let error = Bench::new("import time\ntime.sleep(60)\n")
-            .with(|config| config.start_timeout_seconds = 1.0)
+            .with(|config| config.start_timeout_seconds = 3.0)
             .refusal();
         assert!(
-            error.contains("took longer than 1 s and was killed (it was in line 2)"),
+            error.contains("took longer than 3 s and was killed (it was in line 2)"),
             "{error}"
         );
         assert!(start.elapsed() < Duration::from_secs(10));
@@ -843,7 +870,7 @@ mod misbehaviour {
             assert!(found.contains(message) && retryable, "{what}: {found}");
         }
         assert!(
-            start.elapsed() < Duration::from_secs_f64(limit + 3.0),
+            start.elapsed() < Duration::from_secs_f64(limit + 10.0),
             "{what}"
         );
         assert!(is_gone(before), "{what}");
@@ -886,7 +913,11 @@ mod misbehaviour {
             20.0,
             "ended its process (exit status: 7); it printed last: last words",
         );
-        costs_its_batch("ctypes.string_at(0)", 20.0, "ended its process (signal: 11");
+        costs_its_batch(
+            "ctypes.string_at(0)",
+            20.0,
+            "ended its process (signal: 11 (SIGSEGV) (core dumped)) (it was in line 7)",
+        );
         costs_its_batch(
             "os.kill(os.getpid(), signal.SIGKILL)",
             20.0,

@@ -26,6 +26,9 @@ const KEPT_LINES: usize = 128;
 /// How long a process whose pipe has closed may take to end by itself.
 const TIME_TO_END: Duration = Duration::from_secs(1);
 
+/// How long a process that hangs may take to print where it is.
+const TIME_TO_PRINT: Duration = Duration::from_millis(200);
+
 /// How long the last printed lines may take to arrive. Children that have left the group can hold the pipe open.
 const TIME_TO_FALL_SILENT: Duration = Duration::from_millis(250);
 
@@ -133,7 +136,7 @@ impl Process {
         {
             use rustix::process::{Pid, Signal, kill_process};
             if kill_process(Pid::from_child(&self.child), Signal::USR1).is_ok() {
-                thread::sleep(Duration::from_millis(50));
+                thread::sleep(TIME_TO_PRINT);
             }
         }
     }

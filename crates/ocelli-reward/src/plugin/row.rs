@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use ocelli_core::{BoundingBox, Episode, ImageSource, Message, Part, Role, Target};
 use serde::Serialize;
 
-use super::worker::Ready;
-use super::{Completions, Style};
+use super::Style;
 
 /// One episode. Everything is borrowed: a batch is written once, straight into the request.
 #[derive(Serialize)]
@@ -18,7 +17,7 @@ pub(crate) struct Row<'a> {
     target: Option<Truth<'a>>,
     columns: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    prompt: Option<Prompt<'a>>,
+    messages: Option<Vec<ChatMessage<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_ids: Option<&'a [u32]>,
 }
@@ -28,13 +27,6 @@ pub(crate) struct Row<'a> {
 enum Truth<'a> {
     Text(&'a str),
     Box(&'a BoundingBox),
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Prompt<'a> {
-    Text(String),
-    Messages(Vec<ChatMessage<'a>>),
 }
 
 /// A message as TRL's data sets write it.
@@ -62,13 +54,13 @@ enum ContentPart<'a> {
 
 impl<'a> Row<'a> {
     /// The row of `episode`; only TRL's convention has prompts and token ids.
-    pub(crate) fn new(episode: &'a Episode, function: Ready) -> Self {
+    pub(crate) fn new(episode: &'a Episode, style: Style) -> Self {
         let task = &episode.task;
         let token_ids = episode
             .decisions()
             .last()
             .map_or(&[][..], |decision| &decision.token_ids);
-        let is_trl = function.style == Style::Trl;
+        let is_trl = style == Style::Trl;
         Self {
             id: &task.id,
             response: episode.answer_text(),
@@ -78,23 +70,13 @@ impl<'a> Row<'a> {
                 Target::Box(corners) => Truth::Box(corners),
             }),
             columns: &task.tags,
-            prompt: is_trl.then(|| match function.completions {
-                Completions::Text => Prompt::Text(plain_prompt(&task.messages)),
-                Completions::Messages => Prompt::Messages(
-                    task.messages
-                        .iter()
-                        .map(|message| ChatMessage::new(message, &task.images))
-                        .collect(),
-                ),
+            messages: is_trl.then(|| {
+                let message = |message| ChatMessage::new(message, &task.images);
+                task.messages.iter().map(message).collect()
             }),
             token_ids: is_trl.then_some(token_ids),
         }
     }
-}
-
-fn plain_prompt(messages: &[Message]) -> String {
-    let texts: Vec<String> = messages.iter().map(Message::plain_text).collect();
-    texts.join("\n")
 }
 
 impl<'a> ChatMessage<'a> {
@@ -143,32 +125,31 @@ mod tests {
     use super::*;
     use crate::fixtures::{box_target, episode, text_target};
 
-    fn written(episode: &Episode, style: Style, completions: Completions) -> Value {
-        let text = serde_json::to_string(&Row::new(episode, Ready { style, completions })).unwrap();
+    fn written(episode: &Episode, style: Style) -> Value {
+        let text = serde_json::to_string(&Row::new(episode, style)).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 
     #[test]
     fn rows_hold_what_their_style_asks_for() {
-        let row = written(
-            &episode(Some(text_target("4")), "five"),
-            Style::Verl,
-            Completions::Text,
-        );
+        let row = written(&episode(Some(text_target("4")), "five"), Style::Verl);
         let wanted = json!({
             "id": "row-1", "response": "five", "response_length": 1, "target": "4", "columns": { "task": "ref" },
         });
         assert_eq!(row, wanted);
         let mut silent = episode(Some(box_target([1.0, 2.0, 3.5, 4.0])), "");
         silent.segments.clear();
-        let row = written(&silent, Style::Trl, Completions::Text);
+        let row = written(&silent, Style::Trl);
         assert_eq!(row["target"], json!([1.0, 2.0, 3.5, 4.0]));
         assert_eq!(row["token_ids"], json!([]));
-        assert_eq!((&row["response"], &row["prompt"]), (&json!(""), &json!("")));
+        assert_eq!(
+            (&row["response"], &row["messages"]),
+            (&json!(""), &json!([]))
+        );
     }
 
     #[test]
-    fn prompts_are_text_or_messages() {
+    fn messages_are_text_or_parts() {
         let mut shown = episode(None, "");
         let task = Arc::make_mut(&mut shown.task);
         task.images = vec![ImageSource::Path("a.png".into()), ImageSource::Generated];
@@ -183,11 +164,9 @@ mod tests {
                 content: vec![image(0), text("Count."), image(1), image(2)],
             },
         ];
-        let row = written(&shown, Style::Trl, Completions::Text);
-        assert_eq!(row["prompt"], json!("Be brief.\nCount."));
-        let row = written(&shown, Style::Trl, Completions::Messages);
+        let row = written(&shown, Style::Trl);
         assert_eq!(
-            row["prompt"],
+            row["messages"],
             json!([
                 { "role": "system", "content": "Be brief." },
                 { "role": "user", "content": [

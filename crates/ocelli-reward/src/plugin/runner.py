@@ -12,6 +12,7 @@ import sys
 if sys.path and sys.path[0] == "":
     sys.path.append(sys.path.pop(0))
 
+import ast
 import collections.abc
 import faulthandler
 import inspect
@@ -148,7 +149,8 @@ def tasks_of_user():
 
 
 def load(path):
-    """The file as a module. Compiled here and not imported, so that no stale byte code is used and none is written."""
+    """The file as a module and as a syntax tree. It is compiled here and not imported: so no stale byte code is used, and
+    none is written."""
     module = types.ModuleType("ocelli_plugin_" + os.path.splitext(os.path.basename(path))[0])
     module.__file__ = path
     sys.modules[module.__name__] = module
@@ -158,7 +160,8 @@ def load(path):
         with open(path, "rb") as file:
             source = file.read()
         try:
-            code = compile(source, path, "exec", dont_inherit=True)
+            tree = ast.parse(source, path)
+            code = compile(tree, path, "exec", dont_inherit=True)
         except (SyntaxError, ValueError) as error:
             raise StartError("syntax", describe(error, path, getattr(error, "lineno", None)))
         exec(code, module.__dict__)
@@ -169,7 +172,7 @@ def load(path):
     except BaseException as error:
         traceback.print_exc()
         raise StartError("load", describe(error, path))
-    return module
+    return module, tree
 
 
 def find(module, name):
@@ -202,21 +205,30 @@ def style_of(module, names):
     raise StartError("style", ", ".join(names) or "none")
 
 
-def reads_messages(function, path):
-    """Whether the function, or one of its file that it names, uses the word "content", the key of a chat message."""
-    function = inspect.unwrap(function)
-    scope = getattr(function, "__globals__", {})
-    pending, seen = [getattr(function, "__code__", None)], set()
-    while pending:
-        code = pending.pop()
-        if not inspect.iscode(code) or code in seen or code.co_filename != path:
+def reads_messages(tree):
+    """Whether the file takes a chat message's text out of a list of messages, as in `completion[0]["content"]`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and key_of(node) == "content":
+            inner = node.value
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "get":
+            inner = node.func.value if [literal(argument) for argument in node.args[:1]] == ["content"] else None
+        else:
             continue
-        seen.add(code)
-        if any(isinstance(constant, str) and constant == "content" for constant in code.co_consts):
+        if isinstance(inner, ast.Subscript) and isinstance(key_of(inner), int):
             return True
-        pending += code.co_consts
-        pending += [getattr(scope.get(name), "__code__", None) for name in code.co_names]
     return False
+
+
+def key_of(subscript):
+    # Python 3.8 wraps the key in a node of its own.
+    return literal(getattr(subscript.slice, "value", subscript.slice))
+
+
+def literal(node):
+    try:
+        return ast.literal_eval(node) if isinstance(node, ast.AST) else node
+    except ValueError:
+        return None
 
 
 class Function:
@@ -224,7 +236,7 @@ class Function:
 
     def __init__(self, setup):
         self.path = setup["path"]
-        module = load(self.path)
+        module, tree = load(self.path)
         self.call = find(module, setup["function"])
         parameters = inspect.signature(self.call).parameters.values()
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -232,7 +244,8 @@ class Function:
         self.names = [p.name for p in named]
         self.required = [p.name for p in named if p.default is p.empty]
         self.style = setup["style"] or style_of(module, self.names)
-        self.completions = setup["completions"] or ("messages" if reads_messages(self.call, self.path) else "text")
+        self.completions = setup["completions"] or ("messages" if reads_messages(tree) else "text")
+        self.may_switch = setup["completions"] is None and self.completions == "text"
         self.kwargs = setup["kwargs"]
         self.check_kwargs()
         self.is_async = inspect.iscoroutinefunction(self.call) or inspect.iscoroutinefunction(
@@ -335,12 +348,26 @@ class Function:
         return self.loop.run_until_complete(awaited())
 
     def trl(self, rows):
+        """The replies of a TRL function. One that takes its strings for messages, which every call of it shows at once,
+        gets messages from then on."""
+        try:
+            return self.trl_call(rows, self.completions)
+        except (TypeError, AttributeError) as error:
+            if not self.may_switch or not any(sign in str(error) for sign in ("string ind", "'str' object has no")):
+                raise
+            replies = self.trl_call(rows, "messages")
+        self.completions = "messages"
+        self.may_switch = False
+        print("it takes completions for lists of messages, and gets them from here on")
+        return replies
+
+    def trl_call(self, rows, form):
         extra, metrics = {}, {}
         columns = trl_columns(rows)
         arguments = {
             **columns,
-            "prompts": [row["prompt"] for row in rows],
-            "completions": [trl_completion(row, self.completions) for row in rows],
+            "prompts": [row["messages"] if form == "messages" else plain_prompt(row) for row in rows],
+            "completions": [trl_completion(row, form) for row in rows],
             "completion_ids": [row["token_ids"] for row in rows],
             "log_extra": extra.__setitem__,
             "log_metric": metrics.__setitem__,
@@ -406,6 +433,15 @@ def trl_columns(rows):
     ]
     names = dict.fromkeys(name for row in complete for name in row)
     return {name: [row.get(name) for row in complete] for name in names if name not in ("prompt", "completion")}
+
+
+def plain_prompt(row):
+    """The text of all messages, a line each, without pictures."""
+    return "\n".join(plain_text(message["content"]) for message in row["messages"])
+
+
+def plain_text(content):
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 def trl_completion(row, form):
@@ -530,7 +566,7 @@ except StartError as error:
     FAMILY.leave_if_forked()
     CHANNEL.send({"refused": {"kind": error.kind, "message": cut(str(error)), "names": [cut(n) for n in error.names]}})
     sys.exit(1)
-CHANNEL.send({"ready": {"style": FUNCTION.style, "completions": FUNCTION.completions}})
+CHANNEL.send({"ready": {"style": FUNCTION.style}})
 while True:
     BATCH = CHANNEL.receive()
     if BATCH is None:

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::process::{Ending, Log, Process, Silence};
-use super::{Completions, PluginConfig, PluginError, PluginVerdict, Style};
+use super::{PluginConfig, PluginError, PluginVerdict, Style};
 use crate::suggest::closest;
 
 /// Rows to score, with where to send their verdicts.
@@ -20,13 +20,6 @@ pub(crate) struct Job {
     /// Which part of the caller's batch this is.
     pub(crate) part: usize,
     pub(crate) reply: Sender<(usize, Vec<PluginVerdict>)>,
-}
-
-/// What the runner says about the loaded function.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Ready {
-    pub(crate) style: Style,
-    pub(crate) completions: Completions,
 }
 
 /// A checked plug-in, ready to be started any number of times.
@@ -54,7 +47,7 @@ impl Worker {
     pub(crate) fn start(
         launch: Launch,
         index: usize,
-    ) -> (Self, Receiver<Result<Ready, PluginError>>) {
+    ) -> (Self, Receiver<Result<Style, PluginError>>) {
         let (jobs, to_do) = channel();
         let (started, ready) = channel();
         let thread = thread::spawn(move || run(&launch, index, &to_do, &started));
@@ -86,11 +79,11 @@ fn run(
     launch: &Launch,
     index: usize,
     jobs: &Receiver<Job>,
-    started: &Sender<Result<Ready, PluginError>>,
+    started: &Sender<Result<Style, PluginError>>,
 ) {
     let mut process = match launch.start(index) {
-        Ok((process, ready)) => {
-            let _ = started.send(Ok(ready));
+        Ok((process, style)) => {
+            let _ = started.send(Ok(style));
             Some(process)
         }
         Err(error) => {
@@ -110,7 +103,9 @@ fn run(
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Greeting {
-    Ready(Ready),
+    Ready {
+        style: Style,
+    },
     Refused {
         kind: String,
         message: String,
@@ -137,7 +132,7 @@ struct Judged {
 
 impl Launch {
     /// Starts a process and has it load the plug-in.
-    fn start(&self, index: usize) -> Result<(Process, Ready), PluginError> {
+    fn start(&self, index: usize) -> Result<(Process, Style), PluginError> {
         let plugin = self.config.to_string();
         let label = match self.config.workers {
             1 => plugin.clone(),
@@ -168,7 +163,7 @@ impl Launch {
             }
         };
         match serde_json::from_slice(&line) {
-            Ok(Greeting::Ready(ready)) => Ok((process, ready)),
+            Ok(Greeting::Ready { style }) => Ok((process, style)),
             Ok(Greeting::Refused {
                 kind,
                 message,
@@ -305,26 +300,32 @@ impl Launch {
 
     /// Why a process gave no reply, from how it ended and what it printed last.
     fn what_happened(&self, ending: Ending, silence: Silence, limit: Duration) -> String {
+        let place = self
+            .place_in(&ending.lines)
+            .map(|line| format!(" (it was in line {line})"));
         if silence == Silence::TimedOut {
-            let place = self
-                .place_in(&ending.lines)
-                .map_or_else(String::new, |line| format!(" (it was in line {line})"));
+            let seconds = limit.as_secs_f64();
             return format!(
-                "took longer than {} s and was killed{place}",
-                limit.as_secs_f64()
+                "took longer than {seconds} s and was killed{}",
+                place.unwrap_or_default()
             );
         }
         let how = ending.status.map_or_else(
             || "in an unknown way".to_owned(),
             |status| status.to_string(),
         );
-        let last = ending
-            .lines
-            .iter()
-            .rev()
-            .find(|line| !line.trim().is_empty());
-        let last = last.map_or_else(String::new, |line| format!("; it printed last: {line}"));
-        format!("ended its process ({how}){last}")
+        let last_line = || {
+            let line = ending
+                .lines
+                .iter()
+                .rev()
+                .find(|line| !line.trim().is_empty())?;
+            Some(format!("; it printed last: {line}"))
+        };
+        format!(
+            "ended its process ({how}){}",
+            place.or_else(last_line).unwrap_or_default()
+        )
     }
 
     /// The line of the plug-in's file in a dumped stack, innermost call first: `  File "path", line 7 in name`.
