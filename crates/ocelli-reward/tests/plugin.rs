@@ -857,8 +857,8 @@ mod misbehaviour {
         (id as u32, verdicts[0].scores["calls"])
     }
 
-    /// All episodes of a batch with a bad one among them get `message`, the process group dies, and the next batch is
-    /// scored by a fresh process.
+    /// All episodes of a batch with a bad one among them get `message` (`…` stands for anything), the process group dies,
+    /// and the next batch is scored by a fresh process.
     fn costs_its_batch(what: &str, limit: f64, message: &str) {
         let bench = Bench::new(&behaving(what)).with(|config| config.timeout_seconds = limit);
         let plugin = bench.start();
@@ -867,7 +867,10 @@ mod misbehaviour {
         let start = Instant::now();
         for verdict in score(&plugin, &answers(&["good", "bad", "good"])) {
             let (found, retryable) = error(&verdict);
-            assert!(found.contains(message) && retryable, "{what}: {found}");
+            assert!(
+                message.split('…').all(|part| found.contains(part)) && retryable,
+                "{what}: {found}"
+            );
         }
         assert!(
             start.elapsed() < Duration::from_secs_f64(limit + 10.0),
@@ -916,7 +919,7 @@ mod misbehaviour {
         costs_its_batch(
             "ctypes.string_at(0)",
             20.0,
-            "ended its process (signal: 11 (SIGSEGV) (core dumped)) (it was in line 7)",
+            "ended its process (signal: 11…(it was in line 7)",
         );
         costs_its_batch(
             "os.kill(os.getpid(), signal.SIGKILL)",

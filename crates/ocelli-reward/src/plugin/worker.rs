@@ -1,5 +1,6 @@
 //! A worker: a thread that owns one Python process, starts it again when it has died, and scores one job at a time.
 
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -27,9 +28,9 @@ pub(crate) struct Job {
 pub(crate) struct Launch {
     pub(crate) config: PluginConfig,
     /// The interpreter, by the option, the environment or default.
-    pub(crate) python: std::path::PathBuf,
+    pub(crate) python: PathBuf,
     /// The file's full path.
-    pub(crate) path: std::path::PathBuf,
+    pub(crate) path: PathBuf,
     pub(crate) time_limit: Duration,
     pub(crate) start_limit: Duration,
     pub(crate) log: Log,
@@ -210,7 +211,7 @@ impl Launch {
         }
     }
 
-    /// Scores `job` in `process`, which is started anew when it is not there. Whatever fails ends the process.
+    /// Scores `job` in `process`, which is started anew when it is not there, and ended when it breaks the protocol.
     fn score(
         &self,
         process: &mut Option<Process>,
@@ -253,8 +254,7 @@ impl Launch {
         if reply.id != id {
             return Err(self.error("the worker's reply belongs to another batch", false));
         }
-        *process = Some(running);
-        match reply {
+        let verdicts = match reply {
             Reply {
                 fault: Some(fault), ..
             } => Err(self.error(&fault.message, fault.retryable)),
@@ -263,11 +263,13 @@ impl Launch {
             } if rows.len() == job.count => {
                 Ok(rows.into_iter().map(|row| self.verdict(row)).collect())
             }
-            _ => Err(self.error(
-                "the worker's reply is of another length than the batch",
-                false,
-            )),
-        }
+            _ => {
+                let what = "the worker's reply is of another length than the batch";
+                return Err(self.error(what, false));
+            }
+        };
+        *process = Some(running);
+        verdicts
     }
 
     fn verdict(&self, row: Judged) -> PluginVerdict {
