@@ -3,6 +3,7 @@
 //! This crate owns the way from a recorded episode to one number: tags find the answer in the text, a payload parser
 //! reads it, a verifier compares it with the task's target, and the graph weighs the verdicts. It refuses tensors,
 //! files, the network and anything an episode does not record, so a saved episode can be scored again at any time.
+//! Only a [`Plugin`], a reward that the user has written in Python, may do as it likes, in a process of its own.
 //!
 //! ```
 //! use ocelli_reward::{parse_box, sections};
@@ -23,6 +24,7 @@ mod fixtures;
 mod graph;
 pub mod measure;
 mod payload;
+mod plugin;
 mod shape;
 mod statistics;
 mod suggest;
@@ -35,6 +37,7 @@ pub use config::{
 pub use error::RewardError;
 pub use graph::RewardGraph;
 pub use payload::{ParseFailure, parse_box, parse_number, parse_text};
+pub use plugin::{Completions, Plugin, PluginConfig, PluginError, PluginVerdict, Style};
 pub use statistics::{error_rate, parse_failures, record_rewards};
 pub use tags::{Sections, sections, tag_credit};
 pub use verifier::{AnswerIn, Verifier};

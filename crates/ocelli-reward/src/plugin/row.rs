@@ -1,0 +1,181 @@
+//! What a plug-in is told of an episode, as the runner reads it.
+
+use std::collections::BTreeMap;
+
+use ocelli_core::{BoundingBox, Episode, ImageSource, Message, Part, Role, Target};
+use serde::Serialize;
+
+use super::Style;
+
+/// One episode. Everything is borrowed: a batch is written once, straight into the request.
+#[derive(Serialize)]
+pub(crate) struct Row<'a> {
+    id: &'a str,
+    response: &'a str,
+    /// Tokens of the last turn, which `response` is the text of.
+    response_length: usize,
+    target: Option<Truth<'a>>,
+    columns: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<Vec<ChatMessage<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<&'a [u32]>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Truth<'a> {
+    Text(&'a str),
+    Box(&'a BoundingBox),
+}
+
+/// A message as TRL's data sets write it.
+#[derive(Serialize)]
+struct ChatMessage<'a> {
+    role: Role,
+    content: Content<'a>,
+}
+
+/// Text alone is a string, anything else a list.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(String),
+    Parts(Vec<ContentPart<'a>>),
+}
+
+/// A picture is the path of its file, or null when it has none.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum ContentPart<'a> {
+    Text { text: &'a str },
+    Image { image: Option<String> },
+}
+
+impl<'a> Row<'a> {
+    /// The row of `episode`; only TRL's convention has prompts and token ids.
+    pub(crate) fn new(episode: &'a Episode, style: Style) -> Self {
+        let task = &episode.task;
+        let token_ids = episode
+            .decisions()
+            .last()
+            .map_or(&[][..], |decision| &decision.token_ids);
+        let is_trl = style == Style::Trl;
+        Self {
+            id: &task.id,
+            response: episode.answer_text(),
+            response_length: token_ids.len(),
+            target: task.target.as_ref().map(|target| match target {
+                Target::Text(text) => Truth::Text(text),
+                Target::Box(corners) => Truth::Box(corners),
+            }),
+            columns: &task.tags,
+            messages: is_trl.then(|| {
+                let message = |message| ChatMessage::new(message, &task.images);
+                task.messages.iter().map(message).collect()
+            }),
+            token_ids: is_trl.then_some(token_ids),
+        }
+    }
+}
+
+impl<'a> ChatMessage<'a> {
+    fn new(message: &'a Message, images: &[ImageSource]) -> Self {
+        let only_text = message
+            .content
+            .iter()
+            .all(|part| matches!(part, Part::Text { .. }));
+        Self {
+            role: message.role,
+            content: if only_text {
+                Content::Text(message.plain_text())
+            } else {
+                Content::Parts(
+                    message
+                        .content
+                        .iter()
+                        .map(|part| ContentPart::new(part, images))
+                        .collect(),
+                )
+            },
+        }
+    }
+}
+
+impl<'a> ContentPart<'a> {
+    fn new(part: &'a Part, images: &[ImageSource]) -> Self {
+        match part {
+            Part::Text { text } => Self::Text { text },
+            Part::Image { index } => Self::Image {
+                image: match images.get(*index) {
+                    Some(ImageSource::Path(path)) => Some(path.to_string_lossy().into_owned()),
+                    Some(ImageSource::Pixels(_) | ImageSource::Generated) | None => None,
+                },
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixtures::{box_target, episode, text_target};
+
+    fn written(episode: &Episode, style: Style) -> Value {
+        let text = serde_json::to_string(&Row::new(episode, style)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn rows_hold_what_their_style_asks_for() {
+        let row = written(&episode(Some(text_target("4")), "five"), Style::Verl);
+        let wanted = json!({
+            "id": "row-1", "response": "five", "response_length": 1, "target": "4", "columns": { "task": "ref" },
+        });
+        assert_eq!(row, wanted);
+        let mut silent = episode(Some(box_target([1.0, 2.0, 3.5, 4.0])), "");
+        silent.segments.clear();
+        let row = written(&silent, Style::Trl);
+        assert_eq!(row["target"], json!([1.0, 2.0, 3.5, 4.0]));
+        assert_eq!(row["token_ids"], json!([]));
+        assert_eq!(
+            (&row["response"], &row["messages"]),
+            (&json!(""), &json!([]))
+        );
+    }
+
+    #[test]
+    fn messages_are_text_or_parts() {
+        let mut shown = episode(None, "");
+        let task = Arc::make_mut(&mut shown.task);
+        task.images = vec![ImageSource::Path("a.png".into()), ImageSource::Generated];
+        let image = |index| Part::Image { index };
+        let text = |text: &str| Part::Text {
+            text: text.to_owned(),
+        };
+        task.messages = vec![
+            Message::text(Role::System, "Be brief."),
+            Message {
+                role: Role::User,
+                content: vec![image(0), text("Count."), image(1), image(2)],
+            },
+        ];
+        let row = written(&shown, Style::Trl);
+        assert_eq!(
+            row["messages"],
+            json!([
+                { "role": "system", "content": "Be brief." },
+                { "role": "user", "content": [
+                    { "type": "image", "image": "a.png" },
+                    { "type": "text", "text": "Count." },
+                    { "type": "image", "image": null },
+                    { "type": "image", "image": null },
+                ] },
+            ])
+        );
+    }
+}
