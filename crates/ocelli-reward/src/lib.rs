@@ -19,6 +19,10 @@ mod error;
 mod fixtures;
 mod graph;
 mod payload;
+#[cfg(any(feature = "server", feature = "judge"))]
+pub mod protocol;
+#[cfg(feature = "server")]
+pub mod server;
 mod statistics;
 mod suggest;
 mod tags;
