@@ -13,14 +13,20 @@
 //! assert_eq!(parse_box(found.answer.unwrap()).unwrap().y2, 20.0);
 //! ```
 
+#[cfg(feature = "judge")]
+pub mod client;
 mod config;
 mod error;
 #[cfg(test)]
 mod fixtures;
 mod graph;
+#[cfg(feature = "judge")]
+mod http;
 mod payload;
 #[cfg(any(feature = "server", feature = "judge"))]
 pub mod protocol;
+#[cfg(feature = "judge")]
+pub mod scorer;
 #[cfg(feature = "server")]
 pub mod server;
 mod statistics;

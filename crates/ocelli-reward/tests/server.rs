@@ -1,6 +1,6 @@
 //! The verifier server over loopback: its routes, its limits, and what a slow or broken verifier does to others.
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
