@@ -124,8 +124,9 @@ fn request(number: usize, batch: usize) -> Vec<u8> {
         .map(|i| {
             let x = (number * 31 + i * 7) % 500;
             format!(
-                r#"{{"response":"<think>{thought}</think><answer>[{x}, 10, {}, 200]</answer>","target":{{"box":[{x},0,300,200]}},"prompt":"Where is the truck?"}}"#,
-                x + 100
+                r#"{{"response":"<think>{thought}</think><answer>[{x}, 10, {}, 200]</answer>","target":{{"box":[{x},0,{},200]}},"prompt":"Where is the truck?"}}"#,
+                x + 100,
+                x + 150
             )
         })
         .collect();

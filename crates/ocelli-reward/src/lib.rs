@@ -1,8 +1,10 @@
 //! Answer parsers, verifiers and the reward graph of Ocelli.
 //!
 //! This crate owns the way from a recorded episode to one number: tags find the answer in the text, a payload parser
-//! reads it, a verifier compares it with the task's target, and the graph weighs the verdicts. It refuses tensors,
-//! files, the network and anything an episode does not record, so a saved episode can be scored again at any time.
+//! reads it, a verifier compares it with the task's target, and the graph weighs the verdicts. It refuses tensors and
+//! anything an episode does not record, so a saved episode can be scored again at any time. Files and the network are
+//! left to three modules behind features: [`server`] (feature `server`) puts a graph behind HTTP, [`client`] asks such
+//! servers, and [`scorer`] asks models (both feature `judge`).
 //!
 //! ```
 //! use ocelli_reward::{parse_box, sections};
