@@ -68,6 +68,7 @@ impl Builder<'_> {
             role: config.role,
             when: config.when.clone(),
             on_error: config.on_error.unwrap_or_default(),
+            kept: true,
         })
     }
 
@@ -258,7 +259,7 @@ impl Builder<'_> {
 }
 
 /// The nearest of `names`, or all of them.
-fn hint(name: &str, names: &[&str]) -> String {
+pub(crate) fn hint(name: &str, names: &[&str]) -> String {
     closest(name, names.iter().copied()).map_or_else(
         || format!("there are: {}", names.join(", ")),
         |name| format!("did you mean `{name}`?"),

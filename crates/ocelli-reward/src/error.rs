@@ -26,6 +26,13 @@ pub enum RewardError {
         "reward node {node}: give exactly one of `verifier`, `combine` and `transform`, as in {{ verifier = \"exact\" }}"
     )]
     NotOneSource { node: usize },
+    /// No node of the graph has this name.
+    #[error("there is no reward node `{name}`; {hint}")]
+    UnknownNode {
+        name: String,
+        /// The nearest name, or all names.
+        hint: String,
+    },
     /// A key that the node does not read.
     #[error("reward node {node}: `{key}` has no effect on {owner}; remove it")]
     KeyWithoutEffect {

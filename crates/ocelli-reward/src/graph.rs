@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use ocelli_core::{Episode, Progress, Schedule, Task, Verdict};
 
-use crate::builder::Builder;
+use crate::builder::{Builder, hint};
 use crate::combine::{combine, transform};
 use crate::condition::Condition;
 use crate::config::{Accepted, Combine, NodeConfig, OnError, Role, Scope, Shape, Transform};
@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) role: Role,
     pub(crate) when: Option<BTreeMap<String, Accepted>>,
     pub(crate) on_error: OnError,
+    /// Whether verdict and score of the node are kept. What is not kept is computed for those that read it.
+    pub(crate) kept: bool,
 }
 
 /// Where a node's score comes from. Numbers are positions of earlier nodes.
@@ -103,8 +105,40 @@ impl RewardGraph {
     }
 
     /// The nodes' names in the order of the recipe.
-    pub fn node_names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.nodes.iter().map(|node| node.name.as_str())
+    pub fn node_names(&self) -> impl Iterator<Item = &str> {
+        let kept = self.nodes.iter().filter(|node| node.kept);
+        kept.map(|node| node.name.as_str())
+    }
+
+    /// The same graph with the verdicts and weights of the named nodes only. Names may repeat; their order does not
+    /// count.
+    ///
+    /// # Errors
+    /// When there is no name, or one is unknown.
+    pub fn select(&self, names: &[String]) -> Result<Self, RewardError> {
+        if names.is_empty() {
+            return Err(RewardError::NoNodes);
+        }
+        let known: Vec<&str> = self.node_names().collect();
+        if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+            return Err(RewardError::UnknownNode {
+                name: unknown.clone(),
+                hint: hint(unknown, &known),
+            });
+        }
+        let mut nodes = self.nodes.clone();
+        for node in &mut nodes {
+            node.kept = node.kept && names.contains(&node.name);
+        }
+        Ok(Self { nodes })
+    }
+
+    /// Whether the kept node `name` is a verifier that compares boxes.
+    pub(crate) fn judges_boxes(&self, name: &str) -> bool {
+        let mut nodes = self.nodes.iter().filter(|node| node.kept);
+        nodes.any(|node| {
+            node.name == name && matches!(node.source, Source::Verifier(Verifier::BoxIou { .. }))
+        })
     }
 
     /// Judges the episodes of one step, given group by group, and writes of each `outcome.verdicts`, one a node,
@@ -135,10 +169,13 @@ impl RewardGraph {
             let verdicts: Vec<&Verdict> = columns.iter().map(|column| &column[index]).collect();
             episode.outcome.reward = self.reward(&verdicts, progress);
             episode.outcome.sample_weight = self.sample_weight(&verdicts);
-            episode.outcome.verdicts = self
-                .node_names()
-                .map(str::to_owned)
-                .zip(verdicts.into_iter().cloned())
+            let kept = self
+                .nodes
+                .iter()
+                .zip(verdicts)
+                .filter(|(node, _)| node.kept);
+            episode.outcome.verdicts = kept
+                .map(|(node, verdict)| (node.name.clone(), verdict.clone()))
                 .collect();
         }
     }
@@ -157,7 +194,7 @@ impl RewardGraph {
         let mut reward = None;
         for (node, verdict) in self.nodes.iter().zip(verdicts) {
             let weight = node.weight.at(progress);
-            if node.role != Role::Reward || weight == 0.0 {
+            if !node.kept || node.role != Role::Reward || weight == 0.0 {
                 continue;
             }
             match node.resolved(verdict) {
@@ -174,7 +211,7 @@ impl RewardGraph {
     fn sample_weight(&self, verdicts: &[&Verdict]) -> f64 {
         let weights = self.nodes.iter().zip(verdicts);
         weights
-            .filter(|(node, _)| node.role == Role::SampleWeight)
+            .filter(|(node, _)| node.kept && node.role == Role::SampleWeight)
             .filter_map(|(node, verdict)| node.resolved(verdict).value())
             .product()
     }
@@ -464,6 +501,31 @@ mod tests {
             r#"{ verifier = "box_iou", weight = 1 }, { combine = "sum", of = ["box_iou"] }"#,
         );
         assert_eq!(counted.outcome.reward, Some(1.0));
+    }
+
+    #[test]
+    fn a_selection_keeps_what_it_names_and_computes_what_that_reads() {
+        let graph = graph(
+            r#"{ verifier = "box_iou" }, { verifier = "tags", weight = 0.5 },
+               { combine = "product", of = ["box_iou", "tags"], name = "both", weight = 3 }"#,
+        );
+        let judged = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let mut one = episode(Some(box_target([0.0, 0.0, 10.0, 10.0])), TURN);
+            graph.select(&names).unwrap().score(&mut one);
+            (
+                one.outcome.reward,
+                one.outcome.verdicts.into_keys().collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(judged(&["both"]), (Some(1.5), vec!["both".to_owned()]));
+        assert_eq!(
+            judged(&["tags", "tags"]),
+            (Some(0.5), vec!["tags".to_owned()])
+        );
+        assert_eq!(judged(&["box_iou"]), (None, vec!["box_iou".to_owned()]));
+        let error = graph.select(&["tag".to_owned()]).unwrap_err().to_string();
+        assert_eq!(error, "there is no reward node `tag`; did you mean `tags`?");
     }
 
     #[test]

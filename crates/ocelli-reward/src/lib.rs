@@ -1,9 +1,11 @@
 //! Answer parsers, verifiers and the reward graph of Ocelli.
 //!
 //! This crate owns the way from a recorded episode to one number: tags find the answer in the text, a payload parser
-//! reads it, a verifier compares it with the task's target, and the graph weighs the verdicts. It refuses tensors,
-//! files, the network and anything an episode does not record, so a saved episode can be scored again at any time.
-//! Only a [`Plugin`], a reward that the user has written in Python, may do as it likes, in a process of its own.
+//! reads it, a verifier compares it with the task's target, and the graph weighs the verdicts. It refuses tensors and
+//! anything an episode does not record, so a saved episode can be scored again at any time. A [`Plugin`], a reward that
+//! the user has written in Python, does as it likes in a process of its own. Files and the network are left to three
+//! modules behind features: [`server`] (feature `server`) puts a graph behind HTTP, [`client`] asks such servers, and
+//! [`scorer`] asks models (both feature `judge`).
 //!
 //! ```
 //! use ocelli_reward::{parse_box, sections};
@@ -15,6 +17,8 @@
 //! ```
 
 mod builder;
+#[cfg(feature = "judge")]
+pub mod client;
 mod combine;
 mod condition;
 mod config;
@@ -22,9 +26,17 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod graph;
+#[cfg(feature = "judge")]
+mod http;
 pub mod measure;
 mod payload;
 mod plugin;
+#[cfg(any(feature = "server", feature = "judge"))]
+pub mod protocol;
+#[cfg(feature = "judge")]
+pub mod scorer;
+#[cfg(feature = "server")]
+pub mod server;
 mod shape;
 mod statistics;
 mod suggest;

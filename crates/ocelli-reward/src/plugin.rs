@@ -9,6 +9,7 @@ mod process;
 mod row;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
@@ -17,7 +18,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ocelli_core::{Episode, Scores, Verdict, VerifierError};
+use ocelli_core::{Episode, Verdict, VerifierError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -189,14 +190,14 @@ pub struct PluginVerdict {
     /// The reward: EasyR1's `overall`, verl's `score`, TRL's number; [`Verdict::Skip`] for TRL's `None`.
     pub verdict: Verdict,
     /// The other numbers that the function returned or logged for the episode, for metrics.
-    pub scores: Scores,
+    pub scores: BTreeMap<String, f64>,
 }
 
 impl PluginVerdict {
     fn error(error: VerifierError) -> Self {
         Self {
             verdict: Verdict::Error(error),
-            scores: Scores::new(),
+            scores: BTreeMap::new(),
         }
     }
 }

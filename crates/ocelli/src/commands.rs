@@ -15,6 +15,7 @@ pub mod bench;
 pub mod eval;
 pub mod generate;
 pub mod report;
+pub mod serve;
 pub mod train;
 
 /// What to do.
@@ -30,6 +31,8 @@ pub enum Command {
     Report(report::Arguments),
     /// Run a recipe with several seeds and with a control arm, and print what it gained.
     Bench(bench::Arguments),
+    /// Serve verifiers to other programs.
+    Serve(serve::Arguments),
 }
 
 /// The user's command or recipe is wrong, as opposed to the run having failed.
@@ -71,6 +74,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
     }
 }
 

@@ -127,7 +127,7 @@ struct Reply {
 struct Judged {
     value: Option<f64>,
     #[serde(default)]
-    names: ocelli_core::Scores,
+    names: std::collections::BTreeMap<String, f64>,
     fault: Option<VerifierError>,
 }
 
