@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod episode;
+pub mod frame;
 pub mod geometry;
 pub mod metrics;
 pub mod picture;
@@ -14,6 +15,7 @@ pub mod task;
 
 pub use chat::{Message, Part, Role};
 pub use episode::{Call, Episode, Finish, Observation, Outcome, Segment, SegmentKind};
+pub use frame::{Frame, FrameFailure, FrameSizes};
 pub use geometry::BoundingBox;
 pub use metrics::Metrics;
 pub use picture::Picture;
