@@ -17,6 +17,7 @@ mod config;
 mod error;
 #[cfg(test)]
 mod fixtures;
+mod grammar;
 mod graph;
 mod payload;
 mod statistics;
@@ -26,6 +27,10 @@ mod verifier;
 
 pub use config::{Accepted, AnswerIn, NodeConfig, OnError, RewardConfig};
 pub use error::RewardError;
+pub use grammar::{
+    Fault, Gap, Grammar, GrammarError, GrammarFailure, Holds, Marks, Once, Pick, Preset, Reading,
+    Section,
+};
 pub use graph::RewardGraph;
 pub use payload::{ParseFailure, parse_box, parse_number, parse_text};
 pub use statistics::{error_rate, parse_failures, record_rewards};
