@@ -214,7 +214,8 @@ mod tests {
     use super::*;
 
     /// An answer of each kind. Kinds are tested by mutating all of them.
-    const ANSWERS: [&str; 20] = [
+    const ANSWERS: [&str; 21] = [
+        "(1, 2), (3, 4), (5, 6)",
         "The answer is (B) a cat.",
         "Yes, true",
         "-12,345.6e3 km",

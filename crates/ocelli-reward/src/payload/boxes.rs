@@ -150,6 +150,7 @@ fn add_boxes(
     boxes: &mut Vec<LabelledBox>,
 ) -> Result<bool, ParseFailure> {
     const MAX_WRAPS: usize = 3;
+    let label = value.get_any(&LABEL_KEYS).and_then(Value::text).or(label);
     if let Some(found) = box_of(value) {
         boxes.push(LabelledBox {
             bounding_box: found?,
@@ -181,8 +182,7 @@ fn add_boxes(
         }
         Value::Object(entries) => {
             if let Some(inside) = value.get_any(&BOX_KEYS) {
-                let own = value.get_any(&LABEL_KEYS).and_then(Value::text);
-                let good = add_boxes(inside, own.or(label), cut, depth + 1, boxes)?;
+                let good = add_boxes(inside, label, cut, depth + 1, boxes)?;
                 return if good || cut {
                     Ok(good)
                 } else {
@@ -191,8 +191,11 @@ fn add_boxes(
             }
             let mut any = false;
             for (key, inside) in entries {
+                // The key of a list of objects names the list and not what is in the boxes.
+                let objects = matches!(inside.list(), Some([Value::Object(_), ..]));
+                let label = if objects { None } else { Some(key.as_str()) };
                 if matches!(inside, Value::List(_) | Value::Object(_)) {
-                    any |= add_boxes(inside, Some(key), cut, depth + 1, boxes)?;
+                    any |= add_boxes(inside, label, cut, depth + 1, boxes)?;
                 }
             }
             Ok(any)
@@ -394,6 +397,14 @@ mod tests {
         ] {
             assert_eq!(plain(text), Ok(boxes), "{text}");
         }
+    }
+
+    #[test]
+    fn a_label_belongs_to_its_box() {
+        let text = r#"{"objects": [{"bbox": [1,2,3,4]}]}"#;
+        assert_eq!(plain(text), Ok(vec![(A, None)]));
+        let text = r#"[{"x1": 1, "y1": 2, "x2": 3, "y2": 4, "label": "cat"}]"#;
+        assert_eq!(plain(text), Ok(vec![(A, Some("cat".to_owned()))]));
     }
 
     #[test]

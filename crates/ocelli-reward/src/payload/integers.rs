@@ -20,9 +20,9 @@ pub fn parse_integers(text: &str) -> Result<Vec<i64>, ParseFailure> {
             // `parse` also takes a sign; a plus is none that a list needs.
             let integer = part.parse().ok().filter(|_| !part.starts_with('+'));
             integers.push(integer.ok_or(ParseFailure::NotInteger)?);
-        }
-        if integers.len() > MAX_ITEMS {
-            return Err(ParseFailure::TooMany);
+            if integers.len() > MAX_ITEMS {
+                return Err(ParseFailure::TooMany);
+            }
         }
     }
     if integers.is_empty() {

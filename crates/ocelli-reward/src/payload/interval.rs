@@ -59,7 +59,10 @@ fn intervals(text: &str) -> Result<Found<'_>, ParseFailure> {
             }
         }
     }
-    Ok(Box::new(Prose(text)))
+    Ok(Box::new(Prose {
+        rest: text,
+        before: ' ',
+    }))
 }
 
 /// The interval of an object.
@@ -90,19 +93,23 @@ fn checked([start, end]: [f64; 2]) -> Result<Interval, ParseFailure> {
 }
 
 /// The pairs of times in a text.
-struct Prose<'a>(&'a str);
+struct Prose<'a> {
+    rest: &'a str,
+    /// The character before `rest`.
+    before: char,
+}
 
 impl Iterator for Prose<'_> {
     type Item = Result<Interval, ParseFailure>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let at = self.0.find(|c: char| c.is_ascii_digit())?;
-            let before = &self.0[..at];
-            let negative = before.ends_with(['-', '\u{2212}']);
-            let mut cursor = Cursor(&self.0[at..]);
+            let at = self.rest.find(|c: char| c.is_ascii_digit())?;
+            let negative = self.is_negative(&self.rest[..at]);
+            let mut cursor = Cursor(&self.rest[at..]);
             let start = time(&mut cursor);
-            self.0 = cursor.0;
+            self.rest = cursor.0;
+            self.before = '0';
             skip_unit(&mut cursor);
             let joined = skip_joint(&mut cursor);
             let end = if joined { time(&mut cursor) } else { None };
@@ -110,12 +117,21 @@ impl Iterator for Prose<'_> {
                 // The number alone; what follows it may open an interval.
                 continue;
             };
-            self.0 = cursor.0;
+            self.rest = cursor.0;
             if negative {
                 return Some(Err(ParseFailure::NegativeTime));
             }
             return Some(start.and_then(|start| checked([start, end?])));
         }
+    }
+}
+
+impl Prose<'_> {
+    /// Whether a minus ends `skipped`, and no hyphen as in `clip-4` or `1-2-3`.
+    fn is_negative(&self, skipped: &str) -> bool {
+        let mut back = skipped.chars().rev();
+        let minus = matches!(back.next(), Some('-' | '\u{2212}'));
+        minus && !back.next().unwrap_or(self.before).is_alphanumeric()
     }
 }
 
@@ -213,6 +229,7 @@ mod tests {
             (r#"{"start": 3, "end": 7}"#, 3.0, 7.0),
             (r#"{"start_time": "00:03", "end_time": "00:07"}"#, 3.0, 7.0),
             ("in clip 4: 3 to 7", 3.0, 7.0),
+            ("clip-3 to 7", 3.0, 7.0),
             ("7 - 3", 7.0, 3.0),
         ] {
             assert_eq!(parse_interval(text), Ok(Interval { start, end }), "{text}");

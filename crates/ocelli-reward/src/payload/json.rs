@@ -416,6 +416,8 @@ impl<'a> Reader<'a> {
                 'n' => text.push('\n'),
                 't' => text.push('\t'),
                 'r' => text.push('\r'),
+                'b' => text.push('\u{8}'),
+                'f' => text.push('\u{c}'),
                 'u' => {
                     let digits = &self.rest[at + 2..];
                     let code = digits

@@ -69,24 +69,25 @@ fn split_letter(text: &str) -> Option<(char, &str)> {
     let rest = inside[1..].trim_start_matches('*').trim_start();
     let beside = match bracketed {
         Some(_) => rest.strip_prefix([')', ']', '}'])?,
-        None if rest.is_empty() => rest,
-        // `A, B` and `A and B` are looked at for the second letter.
-        None if rest.starts_with(',') || inside[1..].starts_with(' ') => {
+        // `A and B` is looked at for the second letter; `A cat` has none.
+        None if inside[1..].starts_with(' ') => {
             says_another_letter(rest, letter).then_some(rest)?
         }
+        None if rest.is_empty() || rest.starts_with(',') => rest,
         None => rest.strip_prefix(['.', ')', ':', ']', '}'])?,
     };
     Some((letter.to_ascii_uppercase(), beside))
 }
 
-/// Whether `beside` is a list that goes on with another letter: `, B`, `or B`, `and (B)`, `/B`.
+/// Whether `beside` is a list that goes on with another letter: `, B`, `or B`, `and (B)`, `& B`. An `a` before a word is
+/// an article.
 fn says_another_letter(beside: &str, letter: char) -> bool {
-    let start = beside.trim_start_matches([' ', ',', '/', '&', ')', '.']);
-    let joined = start.len() < beside.len() && beside.contains([',', '/', '&']);
+    let start = beside.trim_start_matches([' ', ',', '/', '&']);
+    let joint = &beside[..beside.len() - start.len()];
     let word = ["or ", "and "]
         .iter()
         .find_map(|word| start.strip_prefix(word));
-    if word.is_none() && !joined {
+    if word.is_none() && !joint.contains([',', '/', '&']) {
         return false;
     }
     let start = word
@@ -94,8 +95,12 @@ fn says_another_letter(beside: &str, letter: char) -> bool {
         .trim_start_matches(['(', '[', '*', ' ']);
     let mut characters = start.chars();
     let other = characters.next().filter(char::is_ascii_alphabetic);
-    let alone = characters.next().is_none_or(|c| !c.is_alphanumeric());
-    other.is_some_and(|c| alone && c.to_ascii_uppercase() != letter.to_ascii_uppercase())
+    let next = characters.next();
+    let alone = next.is_none_or(|c| !c.is_alphanumeric());
+    other.is_some_and(|c| {
+        let article = c == 'a' && next == Some(' ');
+        alone && !article && !c.eq_ignore_ascii_case(&letter)
+    })
 }
 
 /// Whether `text` says yes: its first word, or the first after `answer is` or `answer:`, is `yes` or `true` (true), `no`
@@ -180,6 +185,8 @@ mod tests {
             r"\text{B}",
             "B. Dog.",
             " B \n",
+            "B, a dog",
+            "B) a dog, big",
             "B) it has a long tail, like A and C",
             "(B), because it barks",
         ] {
@@ -201,6 +208,8 @@ mod tests {
             ("A, B", ParseFailure::SeveralLetters),
             ("(A) or (B)", ParseFailure::SeveralLetters),
             ("A and C", ParseFailure::SeveralLetters),
+            ("(A), (B)", ParseFailure::SeveralLetters),
+            (r"\boxed{A} or \boxed{B}", ParseFailure::NoLetter),
             ("A/B", ParseFailure::NoLetter),
             ("D", ParseFailure::LetterBeyondOptions),
             ("A) dog", ParseFailure::LetterAgainstText),

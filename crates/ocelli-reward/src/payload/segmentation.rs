@@ -54,7 +54,8 @@ pub fn parse_segmentation(text: &str) -> Result<Segmentation, ParseFailure> {
         let time = match value.get("time") {
             None | Some(Value::Null) => None,
             Some(Value::Number(time)) if *time >= 0.0 => Some(*time),
-            Some(_) => return Err(ParseFailure::NegativeTime),
+            Some(Value::Number(_)) => return Err(ParseFailure::NegativeTime),
+            Some(_) => return Err(ParseFailure::MissingKey("time")),
         };
         return Ok(Segmentation {
             time,

@@ -46,18 +46,43 @@ pub(super) fn unwrapped(text: &str) -> &str {
         (r"\(", r"\)"),
         (r"\[", r"\]"),
     ];
+    // More than these around an answer are a game, and each costs a look at all that is inside.
+    const MOST: usize = 8;
     let mut rest = text.trim();
-    loop {
+    for _ in 0..MOST {
         let inside = PAIRS.iter().find_map(|(open, close)| {
             let inside = rest.strip_prefix(open)?.strip_suffix(close)?;
-            // `$a$ and $b$` is not one formula.
-            (*close == "}" || !inside.contains(close)).then_some(inside)
+            // `$a$ and $b$` is not one formula, nor is `\boxed{a} or \boxed{b}`.
+            let one = if *close == "}" {
+                is_balanced(inside)
+            } else {
+                !inside.contains(close)
+            };
+            one.then_some(inside)
         });
         match inside.or_else(|| rest.strip_suffix('.')) {
             Some(inside) => rest = inside.trim(),
-            None => return rest,
+            None => break,
         }
     }
+    rest
+}
+
+/// Whether no brace of `text` is closed that was not opened in it.
+fn is_balanced(text: &str) -> bool {
+    let mut depth = 0usize;
+    text.bytes().all(|byte| match byte {
+        b'{' => {
+            depth += 1;
+            true
+        }
+        b'}' if depth == 0 => false,
+        b'}' => {
+            depth -= 1;
+            true
+        }
+        _ => true,
+    })
 }
 
 /// What stands after the last `answer is` or `answer:` in `text`, letter case ignored; all of it without one.
@@ -69,7 +94,11 @@ pub(super) fn after_cue(text: &str) -> &str {
         .rposition(|window| window.eq_ignore_ascii_case(CUE));
     let after = last.and_then(|at| {
         let rest = text[at + CUE.len()..].trim_start_matches(['*', ' ']);
-        rest.strip_prefix(':').or_else(|| rest.strip_prefix("is "))
+        let is = || {
+            rest.strip_prefix("is")
+                .filter(|after| after.starts_with([' ', ':']))
+        };
+        rest.strip_prefix(':').or_else(is)
     });
     after.map_or(text, |rest| rest.trim_start_matches(['*', ':', ' ']))
 }
@@ -167,6 +196,7 @@ mod tests {
             ("$a$ and $b$", "$a$ and $b$"),
             (r"\frac{1}{2}", r"\frac{1}{2}"),
             ("...", ""),
+            (r"\boxed{a} or \boxed{b}", r"\boxed{a} or \boxed{b}"),
             ("'", "'"),
         ] {
             assert_eq!(unwrapped(text), inside, "{text}");
