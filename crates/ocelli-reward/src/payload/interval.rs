@@ -68,7 +68,7 @@ fn intervals(text: &str) -> Result<Found<'_>, ParseFailure> {
 /// The interval of an object.
 pub(super) fn named(value: &Value) -> Option<Result<Interval, ParseFailure>> {
     if let Some(inside) = value.get_any(&["time", "interval", "timestamp"]) {
-        return inside.numbers().map(|times| checked(times));
+        return inside.numbers().map(checked);
     }
     let time = |keys| value.get_any(keys).and_then(seconds);
     let start = time(&["start", "start_time", "begin", "from"])?;

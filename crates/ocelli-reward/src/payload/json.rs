@@ -575,11 +575,8 @@ mod tests {
 
         #[test]
         fn any_text_ends(text in r#"[\[\]{}(),:'"\\a-c0-9. +\-eENn\u{e9}`]{0,80}"#) {
-            for document in documents(&text) {
-                if let Ok(document) = document {
-                    prop_assert!(document.cut || document.repairs < 1000);
-                }
-            }
+            // Each document takes its bracket from the text, so there are no more than characters.
+            prop_assert!(documents(&text).count() <= text.len());
         }
     }
 }
