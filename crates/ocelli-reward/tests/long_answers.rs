@@ -1,14 +1,29 @@
 //! A policy can write anything, so every payload reader and every grammar must stay linear and bounded: ten megabytes in
-//! seconds, where a quadratic reader would take hours. The bounds are loose for slow and busy machines.
+//! seconds, where a quadratic reader would take hours. The bounds are loose for slow machines, and where the system
+//! tells it, time is that of the processor, because a busy machine can stop a test for longer than any bound.
 
 use std::time::{Duration, Instant};
 
 use ocelli_reward::{Fault, Grammar, PayloadKind, Preset};
 
+/// Bytes of the texts that every reader gets: a quadratic reader would take minutes for each.
+const BYTES: usize = 300_000;
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Processor time of this thread, where Linux tells it.
+fn processor_time() -> Option<Duration> {
+    let written = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds = written.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
 fn timed<T>(what: &str, unit: &str, limit: Duration, read: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
+    let (start, busy) = (Instant::now(), processor_time());
     let found = read();
-    let took = start.elapsed();
+    let took = match (busy, processor_time()) {
+        (Some(before), Some(after)) => after - before,
+        _ => start.elapsed(),
+    };
     assert!(took < limit, "{what} of {unit:?}… took {took:?}");
     found
 }
@@ -43,13 +58,12 @@ const UNITS: [&str; 26] = [
     "--",
 ];
 
-/// A megabyte of every unit for every reader: a quadratic reader would take minutes for each.
 #[test]
 fn payloads_are_read_in_linear_time() {
     for unit in UNITS {
-        let text = unit.repeat(1_000_000 / unit.len());
+        let text = unit.repeat(BYTES / unit.len());
         for kind in PayloadKind::ALL {
-            let _ = timed(&format!("{kind:?}"), unit, Duration::from_secs(5), || {
+            let _ = timed(&format!("{kind:?}"), unit, LIMIT, || {
                 kind.parse(&text).is_ok()
             });
         }
@@ -107,9 +121,8 @@ fn sections_are_found_in_linear_time() {
             "<think></think> ",
             "</think>\u{1c}",
         ] {
-            let text = format!("<think>{}", unit.repeat(1_000_000 / unit.len()));
-            let limit = Duration::from_secs(5);
-            let _ = timed(preset.name(), unit, limit, || {
+            let text = format!("<think>{}", unit.repeat(BYTES / unit.len()));
+            let _ = timed(preset.name(), unit, LIMIT, || {
                 grammar.read(&text).form().is_ok()
             });
         }

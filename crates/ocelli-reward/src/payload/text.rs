@@ -18,6 +18,11 @@ pub fn parse_text(text: &str) -> Result<String, ParseFailure> {
         if !folded.is_empty() {
             folded.push(' ');
         }
+        if word.is_ascii() {
+            // The same without the way over upper case.
+            folded.push_str(&word.to_ascii_lowercase());
+            continue;
+        }
         let upper = word
             .chars()
             .flat_map(char::to_lowercase)
