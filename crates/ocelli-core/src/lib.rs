@@ -6,6 +6,7 @@
 pub mod calendar;
 pub mod chat;
 pub mod episode;
+pub mod frame;
 pub mod geometry;
 pub mod metrics;
 pub mod picture;
@@ -16,6 +17,7 @@ pub mod task;
 
 pub use chat::{Message, Part, Role};
 pub use episode::{Call, Episode, Finish, Observation, Outcome, Segment, SegmentKind};
+pub use frame::{Frame, FrameFailure, FrameSizes};
 pub use geometry::BoundingBox;
 pub use metrics::Metrics;
 pub use picture::Picture;

@@ -1,263 +1,208 @@
-//! Readers of what stands inside an answer: a box, a number, a piece of text.
+//! Readers of what stands inside an answer: a letter, a number, boxes, points, times, a route, …
 //!
-//! Each takes time linear in the text's length, whatever a policy has written. A reader takes the first thing that has
-//! the form it looks for and never goes on to a later one because the first has a bad value.
+//! Each takes time linear in the text's length and bounded memory, whatever a policy has written. A reader takes the
+//! first thing that has the form it looks for and never goes on to a later one because the first has a bad value.
+//! Coordinates stay in the units they are written in; [`ocelli_core::FrameSizes`] takes them from frame to frame.
+
+mod boxes;
+mod code;
+mod cursor;
+mod failure;
+mod frame_boxes;
+mod integers;
+mod interval;
+mod json;
+mod layout;
+mod letter;
+mod meta_action;
+mod number;
+mod points;
+mod route;
+mod segmentation;
+mod text;
+
+use std::collections::BTreeSet;
 
 use ocelli_core::BoundingBox;
+use serde::{Deserialize, Serialize};
 
-/// Longest number in characters, sign left out. No measurement needs more, and a run of digits is a common way for a
-/// policy to fail.
-const MAX_NUMBER_CHARACTERS: usize = 64;
+pub use boxes::{BoxList, LabelledBox, parse_box, parse_boxes, parse_centre_box};
+pub use code::{Code, parse_code};
+pub use failure::ParseFailure;
+pub use frame_boxes::{FrameBoxes, parse_frame_boxes};
+pub use integers::parse_integers;
+pub use interval::{Interval, parse_interval, parse_intervals};
+pub use layout::{PlacedObject, parse_layout};
+pub use letter::{parse_letter, parse_yes_no};
+pub use meta_action::{MetaAction, PathAction, SpeedAction, parse_meta_action};
+pub use number::{parse_number, parse_percent};
+pub use points::{
+    LabelledPoint, PointDepth, parse_labelled_points, parse_point_depths, parse_points,
+    parse_polygon, parse_trajectory,
+};
+pub use route::{RouteSegment, parse_route};
+pub use segmentation::{Segmentation, parse_segmentation};
+pub use text::{parse_formula, parse_label, parse_label_set, parse_text};
 
-/// Largest coordinate by magnitude: far beyond any picture, far from where areas lose their meaning.
-const MAX_COORDINATE: f64 = 1e9;
+/// Most items of one answer: boxes, points, labels, segments. No task has so many, and a policy that writes the same
+/// item again and again should not cost memory.
+const MAX_ITEMS: usize = 10_000;
 
-/// Why an answer could not be read. The texts hold nothing of the answer itself, so they can be counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseFailure {
-    /// The turn has no closed answer section.
-    #[error("no <answer>…</answer> section")]
-    NoAnswer,
-    /// Nothing but white space.
-    #[error("the answer is empty")]
-    Empty,
-    /// Nothing of the form `[x1, y1, x2, y2]` or `(x1, y1), (x2, y2)`.
-    #[error("no box of the form [x1, y1, x2, y2] or (x1, y1), (x2, y2)")]
-    NoBox,
-    /// The text does not open with a number.
-    #[error("the answer does not open with a number")]
-    NoNumber,
-    /// Digits follow the first number: a list, a range, a fraction, or separators in the wrong places.
-    #[error("digits follow the first number, so it is not clear which is meant")]
-    SeveralNumbers,
-    /// More characters than any measurement needs.
-    #[error("a number has more than {MAX_NUMBER_CHARACTERS} characters")]
-    NumberTooLong,
-    /// Infinite, or too large for a coordinate.
-    #[error("a number is too large")]
-    NumberTooLarge,
+/// What an answer is to be read as, by the name that recipes use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadKind {
+    /// [`parse_letter`] with unknown options.
+    Letter,
+    /// [`parse_yes_no`].
+    YesNo,
+    /// [`parse_number`].
+    Number,
+    /// [`parse_percent`].
+    Percent,
+    /// [`parse_label`].
+    Label,
+    /// [`parse_label_set`].
+    LabelSet,
+    /// [`parse_integers`].
+    Integers,
+    /// [`parse_box`].
+    Box,
+    /// [`parse_centre_box`].
+    CentreBox,
+    /// [`parse_boxes`].
+    Boxes,
+    /// [`parse_points`].
+    Points,
+    /// [`parse_labelled_points`].
+    LabelledPoints,
+    /// [`parse_point_depths`].
+    PointDepths,
+    /// [`parse_polygon`].
+    Polygon,
+    /// [`parse_trajectory`].
+    Trajectory,
+    /// [`parse_interval`].
+    Interval,
+    /// [`parse_intervals`].
+    Intervals,
+    /// [`parse_frame_boxes`].
+    FrameBoxes,
+    /// [`parse_segmentation`].
+    Segmentation,
+    /// [`parse_route`].
+    Route,
+    /// [`parse_formula`].
+    Formula,
+    /// [`parse_layout`].
+    Layout,
+    /// [`parse_code`].
+    Code,
+    /// [`parse_meta_action`].
+    MetaAction,
+    /// [`parse_text`].
+    Text,
 }
 
-/// The first box in `text`, with its corners in the order and the units they are written in.
-///
-/// Forms: `[x1, y1, x2, y2]`, also inside JSON such as `{"bbox_2d": [x1, y1, x2, y2]}`, and `(x1, y1), (x2, y2)`.
-/// Numbers may have a sign, a fraction and an exponent; white space is free. Whether the corners are in order is not
-/// checked: such a box is an answer, and overlaps nothing.
-///
-/// # Errors
-/// [`ParseFailure::NoBox`] when nothing has the form; [`ParseFailure::NumberTooLong`] or
-/// [`ParseFailure::NumberTooLarge`] when a coordinate of the first box has over 64 characters or is beyond ±1e9.
-pub fn parse_box(text: &str) -> Result<BoundingBox, ParseFailure> {
-    // An attempt ends at the latest at the second bracket after its start, so no character is read more than twice.
-    let written = text
-        .match_indices(['[', '('])
-        .find_map(|(at, open)| {
-            let cursor = Cursor(&text[at + open.len()..]);
-            match open {
-                "[" => cursor.list_of_four(),
-                _ => cursor.pair_of_points(),
-            }
-        })
-        .ok_or(ParseFailure::NoBox)?;
-    let mut corners = [0.0; 4];
-    for (corner, number) in corners.iter_mut().zip(written) {
-        *corner = number.value()?;
-        if corner.abs() > MAX_COORDINATE {
-            return Err(ParseFailure::NumberTooLarge);
-        }
-    }
-    Ok(corners.into())
+/// An answer that was read. Serialized as `{"kind": "letter", "value": "B"}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+pub enum Payload {
+    Letter(char),
+    YesNo(bool),
+    Number(f64),
+    /// In percent.
+    Percent(f64),
+    Label(String),
+    LabelSet(BTreeSet<String>),
+    Integers(Vec<i64>),
+    Box(BoundingBox),
+    CentreBox(BoundingBox),
+    Boxes(BoxList),
+    Points(Vec<[f64; 2]>),
+    LabelledPoints(Vec<LabelledPoint>),
+    PointDepths(Vec<PointDepth>),
+    Polygon(Vec<[f64; 2]>),
+    Trajectory(Vec<[f64; 2]>),
+    Interval(Interval),
+    Intervals(Vec<Interval>),
+    FrameBoxes(FrameBoxes),
+    Segmentation(Segmentation),
+    Route(Vec<RouteSegment>),
+    Formula(String),
+    Layout(Vec<PlacedObject>),
+    Code(Code),
+    MetaAction(MetaAction),
+    Text(String),
 }
 
-/// The number that `text` opens with.
-///
-/// It may have a sign, a fraction, an exponent, and thousands separators (`12,345.6`: groups of three after a first
-/// group that does not start with 0). What follows, such as a unit, a percent sign or a full stop, is ignored and
-/// changes nothing (`50%` is 50), but it must hold no ASCII digit: `3 or 4`, `1/2`, `12:30` and `1,23` are refused.
-///
-/// # Errors
-/// [`ParseFailure::Empty`], [`ParseFailure::NoNumber`] (also for `nan` and `inf`), [`ParseFailure::SeveralNumbers`],
-/// [`ParseFailure::NumberTooLong`] over 64 characters, [`ParseFailure::NumberTooLarge`] when not finite.
-pub fn parse_number(text: &str) -> Result<f64, ParseFailure> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(ParseFailure::Empty);
-    }
-    let plain;
-    let mut cursor = Cursor(text);
-    if let Some(groups) = grouped_digits(text) {
-        if groups > MAX_NUMBER_CHARACTERS {
-            return Err(ParseFailure::NumberTooLong);
-        }
-        let (grouped, rest) = text.split_at(groups);
-        plain = grouped.replace(',', "") + rest;
-        cursor = Cursor(&plain);
-    }
-    let number = cursor.number().ok_or(ParseFailure::NoNumber)?;
-    if cursor.0.bytes().any(|byte| byte.is_ascii_digit()) {
-        return Err(ParseFailure::SeveralNumbers);
-    }
-    number.value()
-}
+impl PayloadKind {
+    /// Every kind.
+    pub const ALL: [Self; 25] = [
+        Self::Letter,
+        Self::YesNo,
+        Self::Number,
+        Self::Percent,
+        Self::Label,
+        Self::LabelSet,
+        Self::Integers,
+        Self::Box,
+        Self::CentreBox,
+        Self::Boxes,
+        Self::Points,
+        Self::LabelledPoints,
+        Self::PointDepths,
+        Self::Polygon,
+        Self::Trajectory,
+        Self::Interval,
+        Self::Intervals,
+        Self::FrameBoxes,
+        Self::Segmentation,
+        Self::Route,
+        Self::Formula,
+        Self::Layout,
+        Self::Code,
+        Self::MetaAction,
+        Self::Text,
+    ];
 
-/// `text` trimmed, with runs of white space as one blank, and letter case folded.
-///
-/// Folding goes to lower, upper and lower case again, letter by letter: so `ß`, `ẞ` and `SS` are equal, and so are the
-/// two small sigmas.
-///
-/// # Errors
-/// [`ParseFailure::Empty`] when nothing is left.
-pub fn parse_text(text: &str) -> Result<String, ParseFailure> {
-    let mut folded = String::new();
-    for word in text.split_whitespace() {
-        if !folded.is_empty() {
-            folded.push(' ');
-        }
-        let upper = word
-            .chars()
-            .flat_map(char::to_lowercase)
-            .flat_map(char::to_uppercase);
-        folded.extend(upper.flat_map(char::to_lowercase));
-    }
-    if folded.is_empty() {
-        return Err(ParseFailure::Empty);
-    }
-    Ok(folded)
-}
-
-/// Length in bytes of an opening integer written with thousands separators, its sign included; `None` without any.
-fn grouped_digits(text: &str) -> Option<usize> {
-    let mut cursor = Cursor(text);
-    cursor.sign();
-    let first = cursor.digits();
-    if !(1..=3).contains(&first.len()) || first.starts_with('0') {
-        return None;
-    }
-    let mut groups = 0;
-    loop {
-        let mut next = cursor;
-        if !(next.take(',') && next.digits().len() == 3) {
-            break;
-        }
-        cursor = next;
-        groups += 1;
-    }
-    (groups > 0).then(|| text.len() - cursor.0.len())
-}
-
-/// A number as it is written: `unsigned` holds ASCII digits with an optional fraction and exponent.
-#[derive(Clone, Copy)]
-struct Written<'a> {
-    negative: bool,
-    unsigned: &'a str,
-}
-
-impl Written<'_> {
-    fn value(self) -> Result<f64, ParseFailure> {
-        if self.unsigned.len() > MAX_NUMBER_CHARACTERS {
-            return Err(ParseFailure::NumberTooLong);
-        }
-        let value: f64 = self.unsigned.parse().map_err(|_| ParseFailure::NoNumber)?;
-        if !value.is_finite() {
-            return Err(ParseFailure::NumberTooLarge);
-        }
-        Ok(if self.negative { -value } else { value })
-    }
-}
-
-/// The text still to be read.
-#[derive(Clone, Copy)]
-struct Cursor<'a>(&'a str);
-
-impl<'a> Cursor<'a> {
-    /// `x1, y1, x2, y2]`
-    fn list_of_four(mut self) -> Option<[Written<'a>; 4]> {
-        let [x1, y1] = self.two_numbers()?;
-        self.separator(',')?;
-        let [x2, y2] = self.two_numbers()?;
-        self.separator(']')?;
-        Some([x1, y1, x2, y2])
-    }
-
-    /// `x1, y1), (x2, y2)`
-    fn pair_of_points(mut self) -> Option<[Written<'a>; 4]> {
-        let [x1, y1] = self.two_numbers()?;
-        self.separator(')')?;
-        self.separator(',')?;
-        self.separator('(')?;
-        let [x2, y2] = self.two_numbers()?;
-        self.separator(')')?;
-        Some([x1, y1, x2, y2])
-    }
-
-    /// `a, b`
-    fn two_numbers(&mut self) -> Option<[Written<'a>; 2]> {
-        self.skip_space();
-        let a = self.number()?;
-        self.separator(',')?;
-        self.skip_space();
-        let b = self.number()?;
-        Some([a, b])
-    }
-
-    /// `[+-]? (digits (. digits?)? | . digits) ([eE] [+-]? digits)?`; the sign may be the typographic minus.
-    fn number(&mut self) -> Option<Written<'a>> {
-        let negative = self.sign();
-        let start = *self;
-        let whole = self.digits();
-        let fraction = if self.take('.') { self.digits() } else { "" };
-        if whole.is_empty() && fraction.is_empty() {
-            return None;
-        }
-        let mut exponent = *self;
-        if exponent.take('e') || exponent.take('E') {
-            exponent.sign_in_ascii();
-            if !exponent.digits().is_empty() {
-                *self = exponent;
-            }
-        }
-        Some(Written {
-            negative,
-            unsigned: &start.0[..start.0.len() - self.0.len()],
-        })
-    }
-
-    fn sign(&mut self) -> bool {
-        self.take('-') || self.take('\u{2212}') || {
-            self.take('+');
-            false
-        }
-    }
-
-    fn sign_in_ascii(&mut self) {
-        if !self.take('-') {
-            self.take('+');
-        }
-    }
-
-    fn digits(&mut self) -> &'a str {
-        let rest = self.0.trim_start_matches(|c: char| c.is_ascii_digit());
-        let digits = &self.0[..self.0.len() - rest.len()];
-        self.0 = rest;
-        digits
-    }
-
-    fn separator(&mut self, wanted: char) -> Option<()> {
-        self.skip_space();
-        self.take(wanted).then_some(())
-    }
-
-    fn skip_space(&mut self) {
-        self.0 = self.0.trim_start();
-    }
-
-    fn take(&mut self, wanted: char) -> bool {
-        match self.0.strip_prefix(wanted) {
-            Some(rest) => {
-                self.0 = rest;
-                true
-            }
-            None => false,
+    /// Reads `answer` as this kind.
+    ///
+    /// ```
+    /// use ocelli_reward::{Payload, PayloadKind};
+    ///
+    /// assert_eq!(PayloadKind::Letter.parse("The answer is (B)."), Ok(Payload::Letter('B')));
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the kind's reader.
+    pub fn parse(self, answer: &str) -> Result<Payload, ParseFailure> {
+        match self {
+            Self::Letter => parse_letter(answer, &[]).map(Payload::Letter),
+            Self::YesNo => parse_yes_no(answer).map(Payload::YesNo),
+            Self::Number => parse_number(answer).map(Payload::Number),
+            Self::Percent => parse_percent(answer).map(Payload::Percent),
+            Self::Label => parse_label(answer).map(Payload::Label),
+            Self::LabelSet => parse_label_set(answer).map(Payload::LabelSet),
+            Self::Integers => parse_integers(answer).map(Payload::Integers),
+            Self::Box => parse_box(answer).map(Payload::Box),
+            Self::CentreBox => parse_centre_box(answer).map(Payload::CentreBox),
+            Self::Boxes => parse_boxes(answer).map(Payload::Boxes),
+            Self::Points => parse_points(answer).map(Payload::Points),
+            Self::LabelledPoints => parse_labelled_points(answer).map(Payload::LabelledPoints),
+            Self::PointDepths => parse_point_depths(answer).map(Payload::PointDepths),
+            Self::Polygon => parse_polygon(answer).map(Payload::Polygon),
+            Self::Trajectory => parse_trajectory(answer).map(Payload::Trajectory),
+            Self::Interval => parse_interval(answer).map(Payload::Interval),
+            Self::Intervals => parse_intervals(answer).map(Payload::Intervals),
+            Self::FrameBoxes => parse_frame_boxes(answer).map(Payload::FrameBoxes),
+            Self::Segmentation => parse_segmentation(answer).map(Payload::Segmentation),
+            Self::Route => parse_route(answer).map(Payload::Route),
+            Self::Formula => parse_formula(answer).map(Payload::Formula),
+            Self::Layout => parse_layout(answer).map(Payload::Layout),
+            Self::Code => parse_code(answer).map(Payload::Code),
+            Self::MetaAction => parse_meta_action(answer).map(Payload::MetaAction),
+            Self::Text => parse_text(answer).map(Payload::Text),
         }
     }
 }
@@ -268,159 +213,107 @@ mod tests {
 
     use super::*;
 
+    /// An answer of each kind. Kinds are tested by mutating all of them.
+    const ANSWERS: [&str; 21] = [
+        "(1, 2), (3, 4), (5, 6)",
+        "The answer is (B) a cat.",
+        "Yes, true",
+        "-12,345.6e3 km",
+        "12.5 percent",
+        "- cat\n- Straße; [\"a\", 'b']",
+        "[[2, 1], [3, 4]] -> 5",
+        "```json\n[{\"bbox_2d\": [1, 2.5, 3, 4], 'label': 'the dog's tail'},]\n```",
+        "<|object_ref_start|>cat<|object_ref_end|><|box_start|>(1,2),(3,4)<|box_end|>",
+        "<ref>cat</ref><box>[[1, 2, 3, 4]]</box>",
+        "<point>[[1, 2], [3, 4]]</point><depth>[500, 600]</depth>",
+        "<points x1=\"1\" y1=\"2\" x2=\"3\" y2=\"4\" alt=\"cats\">cats</points>",
+        "{\"x\": 0.5, \"y\": 0.25, \"width\": 0.5, \"height\": 0.5}",
+        "from 00:12.5 to 1:00:15 and 3s \u{2013} 4 s",
+        "{\"time\": [0.5, 2], \"boxes\": {\"1\": [1, 2, 3, 4], \"12\": [5, 6, 7, 8]}}",
+        "{\"boxes\": [1,2,3,4], \"positive_points\": [[1, 2]], \"negative_points\": [[9, 9]], \"time\": 1}",
+        "Route Name: Line 1\nDeparture Stop: A\nArrival Stop: B\n--\nRoute Name: 2\nDeparture Stop: B\nArrival Stop: C",
+        r"$\boxed{-k x - \frac{1}{2} x^3}$",
+        "[{\"new_object_id\": \"bed_1\", \"x\": 1, \"y\": 2.5, \"z\": 0}]",
+        "```python\nx = 1\n```",
+        "KEEP, LEFT_TURN",
+    ];
+
+    /// The kinds that an answer of [`ANSWERS`] was written for can be read, and every kind has one.
     #[test]
-    fn reads_every_form_of_a_box() {
-        for (text, corners) in [
-            ("[1, 2, 3, 4]", [1.0, 2.0, 3.0, 4.0]),
-            ("[1,2,3,4]", [1.0, 2.0, 3.0, 4.0]),
-            ("the box is\n[ 1 ,\t2.5,3. , .4 ].", [1.0, 2.5, 3.0, 0.4]),
-            ("[-1, +2, \u{2212}3, 4e1]", [-1.0, 2.0, -3.0, 40.0]),
-            (r#"{"bbox_2d": [1, 2, 3, 4]}"#, [1.0, 2.0, 3.0, 4.0]),
-            ("[[1, 2, 3, 4], [5, 6, 7, 8]]", [1.0, 2.0, 3.0, 4.0]),
-            ("(1,2),(3,4)", [1.0, 2.0, 3.0, 4.0]),
-            (
-                "<|box_start|>( 1, 2 ) , ( 3, 4 )<|box_end|>",
-                [1.0, 2.0, 3.0, 4.0],
-            ),
-            ("[(1,2),(3,4)]", [1.0, 2.0, 3.0, 4.0]),
-            ("(9,9),(1,2),(3,4)", [9.0, 9.0, 1.0, 2.0]),
-            (
-                "[1, 2] then [1, 2, 3, 4, 5] then [5, 6, 7, 8]",
-                [5.0, 6.0, 7.0, 8.0],
-            ),
-            ("[4, 3, 2, 1]", [4.0, 3.0, 2.0, 1.0]),
-        ] {
-            assert_eq!(parse_box(text), Ok(corners.into()), "{text}");
+    fn every_kind_reads_some_answer() {
+        for kind in PayloadKind::ALL {
+            let read = ANSWERS
+                .iter()
+                .filter_map(|answer| kind.parse(answer).ok())
+                .next();
+            let payload = read.unwrap_or_else(|| panic!("{kind:?} reads no answer"));
+            let written = serde_json::to_value(&payload).unwrap();
+            assert_eq!(written["kind"], serde_json::to_value(kind).unwrap());
+            let back: Payload = serde_json::from_value(written).unwrap();
+            assert_eq!(back, payload);
         }
     }
 
     #[test]
-    fn refuses_what_is_not_a_box() {
-        for text in [
-            "",
-            "1, 2, 3, 4",
-            "[1, 2, 3]",
-            "[1, 2, 3, 4, 5]",
-            "[1 2 3 4]",
-            "[1, 2, 3, 4",
-            "[1, 2, 3, four]",
-            "[nan, 0, 1, 1]",
-            "[inf, 0, 1, 1]",
-            "[1, 2, 3, 1e]",
-            "[--1, 2, 3, 4]",
-            "(1, 2, 3, 4)",
-            "(1, 2) (3, 4)",
-            "[., 2, 3, 4]",
-        ] {
-            assert_eq!(parse_box(text), Err(ParseFailure::NoBox), "{text}");
+    fn deep_brackets_and_odd_numbers_are_only_failures() {
+        let hostile = [
+            "[".repeat(100_000),
+            "{\"a\":".repeat(100_000),
+            "(".repeat(100_000),
+            r"\boxed{".repeat(100_000),
+            "**".repeat(100_000),
+            "9".repeat(100_000),
+            format!("[{}, 1, 2, 3]", "9".repeat(100_000)),
+            "[NaN, inf, -Infinity, 1e999]".to_owned(),
+            "\u{0}\u{feff}\u{202e}\u{1f1e6}\u{1f1e6}e\u{301}".to_owned(),
+        ];
+        for text in &hostile {
+            for kind in PayloadKind::ALL {
+                let read = kind.parse(text);
+                let textual = [
+                    PayloadKind::Text,
+                    PayloadKind::Label,
+                    PayloadKind::LabelSet,
+                    PayloadKind::Formula,
+                ];
+                let head: String = text.chars().take(20).collect();
+                assert!(
+                    read.is_err() || textual.contains(&kind),
+                    "{kind:?} {head}: {read:?}"
+                );
+            }
         }
-    }
-
-    #[test]
-    fn the_first_box_decides_even_when_its_numbers_are_bad() {
-        let long = format!("[{}, 0, 1, 1] [1, 2, 3, 4]", "9".repeat(65));
-        assert_eq!(parse_box(&long), Err(ParseFailure::NumberTooLong));
-        for text in ["[1e999, 0, 1, 1]", "[0, 0, 1e10, 1] [1, 2, 3, 4]"] {
-            assert_eq!(parse_box(text), Err(ParseFailure::NumberTooLarge), "{text}");
-        }
-    }
-
-    #[test]
-    fn reads_numbers_with_separators_signs_and_units() {
-        for (text, value) in [
-            ("42", 42.0),
-            (" -3.5 ", -3.5),
-            ("\u{2212}3.5", -3.5),
-            ("+.5", 0.5),
-            ("7.", 7.0),
-            ("1,234", 1234.0),
-            ("-12,345,678.9 km", -12_345_678.9),
-            ("1,234.", 1234.0),
-            ("50%", 50.0),
-            ("12 apples.", 12.0),
-            ("2e3", 2000.0),
-            ("5e", 5.0),
-            ("3, that is all", 3.0),
-        ] {
-            assert_eq!(parse_number(text), Ok(value), "{text}");
-        }
-    }
-
-    #[test]
-    fn refuses_numbers_that_are_not_clear() {
-        let long = "1".repeat(65);
-        let grouped = format!("1{}", ",000".repeat(20));
-        for (text, failure) in [
-            ("", ParseFailure::Empty),
-            (" \n", ParseFailure::Empty),
-            ("five", ParseFailure::NoNumber),
-            ("x = 5", ParseFailure::NoNumber),
-            ("nan", ParseFailure::NoNumber),
-            ("-inf", ParseFailure::NoNumber),
-            ("- 5", ParseFailure::NoNumber),
-            ("3 or 4", ParseFailure::SeveralNumbers),
-            ("1/2", ParseFailure::SeveralNumbers),
-            ("12:30", ParseFailure::SeveralNumbers),
-            ("1,23", ParseFailure::SeveralNumbers),
-            ("1234,567", ParseFailure::SeveralNumbers),
-            ("0,123", ParseFailure::SeveralNumbers),
-            ("1,234,56", ParseFailure::SeveralNumbers),
-            ("1.2.3", ParseFailure::SeveralNumbers),
-            ("1e999", ParseFailure::NumberTooLarge),
-            (long.as_str(), ParseFailure::NumberTooLong),
-            (grouped.as_str(), ParseFailure::NumberTooLong),
-        ] {
-            assert_eq!(parse_number(text), Err(failure), "{text}");
-        }
-    }
-
-    #[test]
-    fn folds_text() {
-        for (text, folded) in [
-            ("  A  red\n Car ", "a red car"),
-            ("STRASSE", "strasse"),
-            ("Straße", "strasse"),
-            ("STRAẞE", "strasse"),
-            ("ΟΔΟΣ οδος", "οδοσ οδοσ"),
-            ("a\u{a0}b", "a b"),
-        ] {
-            assert_eq!(parse_text(text).as_deref(), Ok(folded), "{text}");
-        }
-        assert_eq!(parse_text("\t \n"), Err(ParseFailure::Empty));
     }
 
     proptest! {
         #[test]
-        fn no_reader_panics(text in any::<String>()) {
-            let _ = (parse_box(&text), parse_number(&text), parse_text(&text));
-        }
-
-        #[test]
-        fn no_reader_panics_on_what_looks_right(text in r"[\[\]() ,.+\-−eE0-9é]{0,60}") {
-            if let Ok(found) = parse_box(&text) {
-                prop_assert!(<[f64; 4]>::from(found).iter().all(|v| v.is_finite()));
-            }
-            if let Ok(found) = parse_number(&text) {
-                prop_assert!(found.is_finite());
+        fn no_reader_panics_on_any_text(text in any::<String>()) {
+            for kind in PayloadKind::ALL {
+                let _ = kind.parse(&text);
             }
         }
 
+        /// Cutting, doubling and overwriting good answers reaches deeper than random text.
         #[test]
-        fn a_written_box_is_read_back(corners in prop::array::uniform4(-1e9f64..1e9)) {
-            let [a, b, c, d] = corners;
-            prop_assert_eq!(parse_box(&format!("[{a}, {b}, {c}, {d}]")), Ok(corners.into()));
-            prop_assert_eq!(parse_box(&format!("({a},{b}),({c},{d})")), Ok(corners.into()));
-        }
-
-        #[test]
-        fn a_written_number_is_read_back(value in -1e12f64..1e12) {
-            prop_assert_eq!(parse_number(&format!("{value} m.")), Ok(value));
-        }
-
-        #[test]
-        fn folding_twice_changes_nothing(text in any::<String>()) {
-            if let Ok(once) = parse_text(&text) {
-                prop_assert_eq!(parse_text(&once), Ok(once.clone()));
+        fn no_reader_panics_on_mutated_answers(
+            answer in prop::sample::select(&ANSWERS[..]),
+            edits in prop::collection::vec(
+                (any::<prop::sample::Index>(), 0usize..6, "[\\[\\](){}<>\",':;.0-9eE+\\-− \naZé`*$\\\\|]{0,3}"), 0..6
+            )
+        ) {
+            let mut characters: Vec<char> = answer.chars().collect();
+            for (at, removed, put) in edits {
+                let at = at.index(characters.len() + 1);
+                let end = (at + removed).min(characters.len());
+                characters.splice(at..end, put.chars());
+            }
+            let text: String = characters.into_iter().collect();
+            for kind in PayloadKind::ALL {
+                if let Ok(payload) = kind.parse(&text) {
+                    // JSON has no NaN and no infinity: they would come back as something else.
+                    let written = serde_json::to_string(&payload).unwrap();
+                    prop_assert!(serde_json::from_str::<Payload>(&written).is_ok(), "{:?}", payload);
+                }
             }
         }
     }

@@ -7,13 +7,13 @@
 //!   the reasoning, and then nobody can say which answer was meant;
 //! - white space around the turn is allowed, so a line break before the end-of-turn token does no harm.
 //!
-//! White space is Unicode's `White_Space`; Python's `\s` also takes the separators U+001C to U+001F.
+//! It is [`Preset::ThinkAnswer`] of the tag grammars, with its own types because most callers want just this.
 
-const THINK_OPEN: &str = "<think>";
-const THINK_CLOSE: &str = "</think>";
-const ANSWER_OPEN: &str = "<answer>";
-const ANSWER_CLOSE: &str = "</answer>";
-const TAGS: [&str; 4] = [THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE];
+use std::sync::LazyLock;
+
+use crate::grammar::{Grammar, Preset};
+
+static THINK_ANSWER: LazyLock<Grammar> = LazyLock::new(|| Grammar::preset(Preset::ThinkAnswer));
 
 /// The parts of one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +28,12 @@ pub struct Sections<'a> {
 
 /// Finds the sections of `text`, in time linear in its length.
 pub fn sections(text: &str) -> Sections<'_> {
+    let reading = THINK_ANSWER.read(text);
+    let section = |name| Some(&text[reading.span(name).ok()?]);
     Sections {
-        think: between(text, THINK_OPEN, THINK_CLOSE),
-        answer: between(text, ANSWER_OPEN, ANSWER_CLOSE),
-        well_formed: in_order(text) && TAGS.iter().all(|tag| occurs_once(text, tag)),
+        think: section("think"),
+        answer: section("answer"),
+        well_formed: reading.form().is_ok(),
     }
 }
 
@@ -39,26 +41,7 @@ pub fn sections(text: &str) -> Sections<'_> {
 ///
 /// This is V-Triune's rule, without the line breaks it asks for inside the tags. The order of the tags does not count.
 pub fn tag_credit(text: &str) -> f64 {
-    TAGS.iter().filter(|tag| occurs_once(text, tag)).count() as f64 / TAGS.len() as f64
-}
-
-fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(open)?;
-    rest.split_once(close).map(|(inside, _)| inside)
-}
-
-fn occurs_once(text: &str, tag: &str) -> bool {
-    let mut found = text.matches(tag);
-    found.next().is_some() && found.next().is_none()
-}
-
-/// Whether the tags stand in order with only white space outside them; enough when each also occurs once.
-fn in_order(text: &str) -> bool {
-    text.trim()
-        .strip_prefix(THINK_OPEN)
-        .and_then(|rest| rest.split_once(THINK_CLOSE))
-        .and_then(|(_, rest)| rest.trim_start().strip_prefix(ANSWER_OPEN))
-        .is_some_and(|rest| rest.ends_with(ANSWER_CLOSE))
+    THINK_ANSWER.mark_credit(text)
 }
 
 #[cfg(test)]
@@ -66,6 +49,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const TAGS: [&str; 4] = ["<think>", "</think>", "<answer>", "</answer>"];
 
     #[test]
     fn splits_a_well_formed_turn() {
