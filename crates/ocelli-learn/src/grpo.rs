@@ -70,7 +70,7 @@ pub fn run(
             let key = SeedKey::new(session.seed, Purpose::Control).step(stage_index << 32 | step);
             shuffle(&mut rewards, &key);
         }
-        let advantages = group_relative(&rewards, algorithm.scale_rewards());
+        let advantages = group_relative(&rewards, algorithm.scale_rewards().into());
 
         // objective and step
         let trees = groups
