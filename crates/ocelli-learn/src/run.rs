@@ -10,6 +10,7 @@ use ocelli_model::checkpoint::Checkpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::algorithm::AlgorithmState;
 use crate::error::LearnError;
 use crate::recipe::Recipe;
 
@@ -39,6 +40,8 @@ pub struct Progress {
 const STATE: &str = "trainer/state.json";
 /// File in a checkpoint that holds the optimizer's moments.
 const OPTIMIZER: &str = "trainer/optimizer.safetensors";
+/// File in a checkpoint that holds [`AlgorithmState`], when there is something to remember.
+const ALGORITHM: &str = "trainer/algorithm.json";
 
 impl Run {
     /// Makes a new run folder `output_dir/name`, or `name-2`, `name-3` … when that is taken.
@@ -165,6 +168,7 @@ impl Run {
         kind: &str,
         progress: &Progress,
         optimizer: Vec<u8>,
+        algorithm: &AlgorithmState,
     ) -> Result<PathBuf, LearnError> {
         let folder = self.folder.join(format!(
             "checkpoints/{}-{kind}-step-{:06}",
@@ -172,10 +176,14 @@ impl Run {
             progress.step
         ));
         let state = format!("{:#}\n", json!(progress));
-        let extra = BTreeMap::from([
+        let mut extra = BTreeMap::from([
             (STATE.to_owned(), state.into_bytes()),
             (OPTIMIZER.to_owned(), optimizer),
         ]);
+        if *algorithm != AlgorithmState::default() {
+            let text = format!("{:#}\n", json!(algorithm));
+            extra.insert(ALGORITHM.to_owned(), text.into_bytes());
+        }
         checkpoint.save(&folder, &extra)?;
         Ok(folder)
     }
@@ -231,6 +239,22 @@ impl Run {
     pub fn optimizer_state(checkpoint: &Path) -> Result<Vec<u8>, LearnError> {
         let path = checkpoint.join(OPTIMIZER);
         fs::read(&path).map_err(LearnError::file(&path))
+    }
+
+    /// What the algorithm remembered when a checkpoint was written.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn algorithm_state(checkpoint: &Path) -> Result<AlgorithmState, LearnError> {
+        let path = checkpoint.join(ALGORITHM);
+        if !path.is_file() {
+            return Ok(AlgorithmState::default());
+        }
+        let text = fs::read_to_string(&path).map_err(LearnError::file(&path))?;
+        serde_json::from_str(&text).map_err(|e| LearnError::Resume {
+            message: e.to_string(),
+            path,
+        })
     }
 
     /// Drops what was written after `progress`, so that a resumed run writes it again: lines of metrics past the step, and
