@@ -57,7 +57,7 @@ pub struct Segment {
 }
 
 /// What came of an episode.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// What the env reports about the end, by name.
     #[serde(default)]
@@ -68,6 +68,29 @@ pub struct Outcome {
     /// The weighted sum; `None` until scored, or when no verifier could judge.
     #[serde(default)]
     pub reward: Option<f64>,
+    /// Factor of the episode's share in the loss; 1 unless a node of the reward graph says otherwise.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub sample_weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_one(weight: &f64) -> bool {
+    *weight == 1.0
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self {
+            facts: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            reward: None,
+            sample_weight: one(),
+        }
+    }
 }
 
 /// One attempt at one task.

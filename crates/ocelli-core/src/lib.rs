@@ -8,6 +8,7 @@ pub mod episode;
 pub mod geometry;
 pub mod metrics;
 pub mod picture;
+pub mod schedule;
 pub mod score;
 pub mod seed;
 pub mod task;
@@ -17,6 +18,7 @@ pub use episode::{Call, Episode, Finish, Observation, Outcome, Segment, SegmentK
 pub use geometry::BoundingBox;
 pub use metrics::Metrics;
 pub use picture::Picture;
+pub use schedule::{Position, Progress, Schedule, Varying};
 pub use score::{Scores, Verdict, VerifierError};
 pub use seed::{Purpose, SeedKey};
 pub use task::{ImageSource, Target, Task};

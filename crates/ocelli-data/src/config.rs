@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::Augment;
 use crate::error::DataError;
 use crate::label_noise::LabelNoise;
 use crate::pointing::PointingConfig;
@@ -109,6 +110,10 @@ pub struct DataConfig {
     /// Makes the boxes in demonstrations sloppy, in pixels: `{ outward = 20.0, jitter = 4.0 }`. Rewards see true boxes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_noise: Option<LabelNoise>,
+    /// Changes light and colour of the pictures, drawn anew each time a row is shown, as shares of the range:
+    /// `{ brightness = 0.2, contrast = 0.3, color = 0.1, noise = 0.02 }`. For stages; refused in `eval`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
 }
 
 /// The one source that a checked [`DataConfig`] names.
@@ -142,6 +147,9 @@ impl DataConfig {
         self.templates()?;
         if let Some(noise) = &self.label_noise {
             noise.check()?;
+        }
+        if let Some(augment) = &self.augment {
+            augment.check()?;
         }
         if let Some([start, end]) = self.part
             && !(0.0 <= start && start < end && end <= 1.0)

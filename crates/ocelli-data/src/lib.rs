@@ -5,6 +5,7 @@
 //!
 //! Start at [`load`]: a [`DataConfig`] (the `data = { … }` table of a recipe) becomes a [`Dataset`].
 
+pub mod augment;
 pub mod box_text;
 pub mod cache;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod suggest;
 pub mod template;
 pub mod vlm_r1;
 
+pub use augment::Augment;
 pub use cache::PictureCache;
 pub use config::{DataConfig, Format, Generator, Split};
 pub use dataset::Dataset;

@@ -48,7 +48,10 @@ pub fn load(config: &DataConfig, root: &Path, run_seed: u64) -> Result<Dataset, 
             problem: "no rows are left: widen `part`".to_owned(),
         });
     }
-    Ok(Dataset::new(name, tasks))
+    Ok(Dataset {
+        augment: config.augment,
+        ..Dataset::new(name, tasks)
+    })
 }
 
 /// The rows of `0..count` that `part` keeps. Adjacent parts share no row and leave none out.

@@ -112,7 +112,7 @@ pub fn answer(
     for tasks in data.tasks.chunks(CHUNK) {
         let prepared = prepare(policy, tasks, |task, index| data.picture(task, index))?;
         for mut group in collect(policy, &prepared, &plan)? {
-            metrics.score_all(&mut group.episodes);
+            metrics.score_group(&mut group.episodes);
             episodes.append(&mut group.episodes);
         }
     }

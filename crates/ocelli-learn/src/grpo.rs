@@ -10,13 +10,14 @@ mod metrics;
 mod signal;
 mod step;
 
-use ocelli_core::{Metrics, Purpose, SeedKey};
+use ocelli_core::{Episode, Metrics, Progress, Purpose, SeedKey};
 use ocelli_data::Dataset;
 use ocelli_env::{CallCodec, Question};
 use ocelli_model::qwen2_5_vl::QwenVl;
 use ocelli_reward::RewardGraph;
 use ocelli_rollout::{CollectPlan, SamplingParams, collect, prepare};
 
+use crate::credit::AdvantageEstimator;
 use crate::error::LearnError;
 use crate::packing::Tree;
 use crate::recipe::RolloutConfig;
@@ -41,7 +42,7 @@ pub fn run(
     let algorithm = stage.algorithm.clone().unwrap_or_default().resolve();
     let graph = RewardGraph::new(&stage.reward)?;
     let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
-    let stage_index = plan.index as u64;
+    let (stage_index, max_steps) = (plan.index as u64, stage.exit.max_steps);
 
     run_steps(session, plan, |session, optimizer, step| {
         let key = |purpose| SeedKey::new(session.seed, purpose).step(stage_index << 32 | step);
@@ -49,12 +50,13 @@ pub fn run(
 
         // collect
         let tasks = order.tasks(data, step, stage.batch.size);
-        let picture = |task: &_, index| data.picture(task, index);
+        let drawn = (session.seed, stage_index << 32 | step);
+        let picture = |task: &_, index| data.training_picture(task, index, drawn);
         let prepared = prepare(&session.policy, &tasks, picture)?;
         let plan = collect_plan(&rollout, sampling_key.clone());
         let mut groups = collect(&session.policy, &prepared, &plan)?;
         let mut greedy = Vec::new();
-        if algorithm.estimator == crate::credit::AdvantageEstimator::Remax {
+        if algorithm.estimator == AdvantageEstimator::Remax {
             greedy = collect(
                 &session.policy,
                 &prepared,
@@ -67,8 +69,16 @@ pub fn run(
         }
 
         // score
-        for group in groups.iter_mut().chain(&mut greedy) {
-            graph.score_all(&mut group.episodes);
+        let progress = Progress { step, max_steps };
+        for groups in [&mut groups, &mut greedy] {
+            if groups.is_empty() {
+                continue;
+            }
+            let mut batch: Vec<&mut [Episode]> = groups
+                .iter_mut()
+                .map(|group| group.episodes.as_mut_slice())
+                .collect();
+            graph.score_batch(&mut batch, progress);
         }
         if session.log_episodes_steps > 0 && step.is_multiple_of(session.log_episodes_steps) {
             let episodes = groups.iter().flat_map(|g| &g.episodes);
@@ -84,7 +94,7 @@ pub fn run(
             .collect::<Result<Vec<_>, _>>()?
             .concat();
         let mut metrics = Metrics::default();
-        let mut signal = Signal::new(&groups, &greedy, &graph, &stage.reward);
+        let mut signal = Signal::new(&groups, &greedy, &graph, progress);
         if algorithm.shuffle_rewards {
             signal.shuffle(&control_key);
         }
@@ -98,15 +108,14 @@ pub fn run(
         let advantages = signal.advantages(&groups, &algorithm, &mut session.state);
         let mut tokens = TokenBatch::new(&groups, &trees, &advantages, &algorithm, &rollout);
         if let Some(rule) = algorithm.dependence {
-            let damaged = damage::trees(session, data, &tasks, &groups, &control_key)?;
+            let damaged = damage::trees(session, &tasks, &groups, picture, &control_key)?;
             let look = (rollout.temperature, stage.batch.max_tokens);
             let network = session.policy.network();
             let blind = logprobs(&session.policy, &network, &damaged, look).0;
             tokens.weigh_by_dependence(rule, &blind, &mut metrics);
         }
         if let Some(rule) = algorithm.difficulty_weight {
-            let largest: f64 = stage.reward.iter().map(|node| node.weight.max(0.0)).sum();
-            tokens.weigh_groups(&signal.difficulty(rule, largest), &groups);
+            tokens.weigh_groups(&signal.difficulty(rule), &groups);
         }
 
         // objective and step
@@ -117,7 +126,7 @@ pub fn run(
                 rollout: &rollout,
                 algorithm: &algorithm,
                 reference,
-                progress: (step, stage.exit.max_steps),
+                progress: (step, max_steps),
                 key: control_key.clone().turn(iteration as u64),
             };
             let (report, statistics) = learner.step(

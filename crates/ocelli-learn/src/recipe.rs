@@ -261,6 +261,11 @@ impl Recipe {
     pub(crate) fn check(&self) -> Result<(), String> {
         if let Some(eval) = &self.eval {
             eval.data.check().map_err(|e| format!("eval: {e}"))?;
+            if eval.data.augment.is_some() {
+                return Err(
+                    "eval: `data.augment` would measure changed pictures; remove it".into(),
+                );
+            }
             RewardGraph::new(&eval.metrics).map_err(|e| format!("eval: {e}"))?;
             if eval.modes.is_empty() {
                 return Err("eval: `modes` is empty; give \"greedy\", \"sampled\" or both".into());

@@ -21,10 +21,12 @@ pub fn run(
     let batch = plan.config.batch;
     let total = plan.config.exit.max_steps;
     let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
+    let stage_index = plan.index as u64;
     run_steps(session, plan, |session, optimizer, step| {
         let tasks = order.tasks(data, step, batch.size);
+        let shown = (session.seed, stage_index << 32 | step);
         let prepared = prepare(&session.policy, &tasks, |task, index| {
-            data.picture(task, index)
+            data.training_picture(task, index, shown)
         })?;
         let trees = prepared
             .iter()

@@ -1,17 +1,15 @@
-//! A reward as a recipe writes it: a list of nodes, and the check that turns a node into a verifier.
+//! A reward as a recipe writes it: a list of nodes.
 
 use std::collections::BTreeMap;
 
+use ocelli_core::Schedule;
 use serde::{Deserialize, Serialize};
-
-use crate::suggest::closest;
-use crate::verifier::Kind;
-use crate::{RewardError, Verifier};
+use serde_json::{Map, Value};
 
 /// The `reward` list of a stage.
 pub type RewardConfig = Vec<NodeConfig>;
 
-/// One node of the reward graph.
+/// One node of the reward graph: a verifier, a combination of earlier nodes, or a transform of an earlier node's values.
 ///
 /// ```
 /// let node: ocelli_reward::NodeConfig = toml::from_str(
@@ -21,45 +19,148 @@ pub type RewardConfig = Vec<NodeConfig>;
 ///     when = { task = ["ref", "detection"] }
 ///     "#,
 /// ).unwrap();
-/// assert_eq!(node.weight, 2.0);
+/// assert_eq!(node.name(), "box_iou");
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeConfig {
-    /// What judges the episode: `box_iou`, `tags`, `exact` or `number`.
-    pub verifier: String,
-    /// Name in metrics (`rewards/<name>/mean`) and in episode records; the verifier's name by default. Letters, digits,
-    /// `_`, `-` and `.`; two nodes cannot share one.
+    /// What judges the episode; one of the verifiers in `docs/verifiers.md`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verifier: Option<String>,
+    /// How the scores of the nodes in `of` become one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub combine: Option<Combine>,
+    /// What happens to the values that the node in `of` has over a group or a batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<Transform>,
+    /// `combine`, `transform`: names of earlier nodes. A `ladder` takes conditions here, such as `"iou >= 0.5"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of: Vec<String>,
+    /// Name in metrics (`rewards/<name>/mean`) and in episode records; the verifier's, combination's or transform's name by
+    /// default. Letters, digits, `_`, `-` and `.`; two nodes cannot share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Factor of the node's score in the reward; may be negative. A node of weight 0 is only watched: its verdict is
-    /// recorded and the reward does not see it.
-    #[serde(default = "default_weight")]
-    pub weight: f64,
+    /// Factor of the node's score in the reward; may be negative, and may follow a schedule. A node of weight 0 is only
+    /// watched: its verdict is recorded and the reward does not see it. 1 by default; 0 for a node that another one
+    /// reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Schedule>,
     /// Tags a row must have, each with the accepted values: the node skips all other rows. Every row by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<BTreeMap<String, Accepted>>,
-    /// `box_iou`: score 1 from this intersection over union on and 0 below it, in (0, 1]. The raw value by default.
+    /// Conditions on earlier nodes, such as `"tags"` (its score is above 0) or `"iou >= 0.5"`: where one does not hold,
+    /// the node's score is `otherwise`. A condition on a node that skipped holds.
+    #[serde(default, skip_serializing_if = "Conditions::is_empty")]
+    pub gate: Conditions,
+    /// Score where `gate` does not hold, or where no rung of a `ladder` does; 0 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub threshold: Option<f64>,
-    /// `number`: largest difference that still counts as equal, as a share of the target's magnitude; 1e-9 by default.
+    pub otherwise: Option<f64>,
+    /// What the score becomes before gate and weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tolerance: Option<f64>,
-    /// `tags`: a quarter for each tag that occurs exactly once, instead of all or nothing; false by default.
+    pub shape: Option<Shape>,
+    /// `ladder`: the score of each condition in `of`, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<f64>,
+    /// `transform`: whose values belong together, `group` (the samples of one prompt, the default) or `batch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partial: Option<bool>,
-    /// `box_iou`, `exact`, `number`: where the answer stands, `answer` (inside `<answer>…</answer>`, the default) or
-    /// `text` (the whole turn).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer_in: Option<AnswerIn>,
-    /// `box_iou`, `exact`, `number`: what the reward becomes when the verifier cannot judge, `drop` (no reward: the
-    /// episode is left out of its group; the default) or `zero` (the node counts as 0).
+    pub scope: Option<Scope>,
+    /// What the score is: part of the `reward` (the default), or a `sample_weight`, which multiplies the episode's share
+    /// in the loss instead.
+    #[serde(default, skip_serializing_if = "Role::is_default")]
+    pub role: Role,
+    /// What the reward becomes when the verifier cannot judge: `drop` (no reward: the episode is left out of its group;
+    /// the default), `zero` (the node counts as 0) or `skip` (the node is left out).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_error: Option<OnError>,
+    /// The verifier's own keys.
+    #[serde(flatten)]
+    pub settings: Map<String, Value>,
 }
 
-fn default_weight() -> f64 {
-    1.0
+/// How scores become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Combine {
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    Mean,
+    /// Their product.
+    Product,
+    /// The largest: a rule or a judge.
+    Max,
+    /// The smallest: a rule and a judge.
+    Min,
+    /// n / Σ 1/x; 0 when one of them is not above 0.
+    HarmonicMean,
+    /// The value of the first condition that holds.
+    Ladder,
+}
+
+/// What happens to the values of a group or a batch. Episodes that skipped or had an error are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// Each value less the mean.
+    Center,
+    /// Each value less the mean, divided by the standard deviation (n − 1) + 1e-4.
+    ZScore,
+    /// (value − smallest) / (largest − smallest); values that are all equal stay as they are (ARMed: rewards that have
+    /// collapsed to a narrow band keep their order and fill the range again).
+    Stretch,
+    /// Share of the others that are lower, ties counting half; 0.5 for a value alone.
+    Rank,
+    /// The mean, given to all: how hard the prompt is.
+    GroupMean,
+    /// The largest, given to all: whether one of the samples was right.
+    GroupBest,
+}
+
+/// Whose values belong together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The samples of one prompt.
+    #[default]
+    Group,
+    /// All episodes of the step.
+    Batch,
+}
+
+/// What a node's score is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Added to the reward, times the node's weight.
+    #[default]
+    Reward,
+    /// Multiplies the episode's share in the loss.
+    SampleWeight,
+}
+
+impl Role {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A function of one score x.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// `[low, high]`: 0 up to low, 1 from high on, a straight line between.
+    Ramp([f64; 2]),
+    /// 1 from this value on, 0 below it.
+    Step(f64),
+    /// `[low, high]`: 0 below low, 1 from high on, x itself between (Vision-R1).
+    DeadZone([f64; 2]),
+    /// x to this power; 0 for x below 0.
+    Power(f64),
+    /// `[low, high]`: x, kept between them.
+    Clip([f64; 2]),
+    /// `[a, b]`: a + b·x.
+    Affine([f64; 2]),
+    /// `[a, b]`: a·exp(b·x) (UniVG-R1 weighs a prompt by exp(1 − mean IoU)).
+    Exponential([f64; 2]),
 }
 
 /// Accepted values of one tag: a string or a list of strings.
@@ -76,7 +177,7 @@ impl Accepted {
         self.values().iter().any(|accepted| accepted == value)
     }
 
-    fn values(&self) -> &[String] {
+    pub(crate) fn values(&self) -> &[String] {
         match self {
             Self::One(value) => std::slice::from_ref(value),
             Self::Any(values) => values,
@@ -84,15 +185,31 @@ impl Accepted {
     }
 }
 
-/// Where in a turn the answer stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AnswerIn {
-    /// Inside the first `<answer>…</answer>`.
-    #[default]
-    Answer,
-    /// Anywhere in the turn.
-    Text,
+/// Conditions that must all hold: a string or a list of strings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Conditions {
+    One(String),
+    All(Vec<String>),
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self::All(Vec::new())
+    }
+}
+
+impl Conditions {
+    fn is_empty(&self) -> bool {
+        self.texts().is_empty()
+    }
+
+    pub(crate) fn texts(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::All(texts) => texts,
+        }
+    }
 }
 
 /// What a verifier's error does to the reward.
@@ -104,132 +221,45 @@ pub enum OnError {
     Drop,
     /// The node counts as a score of 0.
     Zero,
+    /// The node counts as not applying.
+    Skip,
 }
 
 impl NodeConfig {
     /// A node with nothing set but its verifier.
     pub fn new(verifier: impl Into<String>) -> Self {
         Self {
-            verifier: verifier.into(),
-            name: None,
-            weight: default_weight(),
-            when: None,
-            threshold: None,
-            tolerance: None,
-            partial: None,
-            answer_in: None,
-            on_error: None,
+            verifier: Some(verifier.into()),
+            ..Self::default()
         }
     }
 
-    /// The node's name, given or by default.
-    pub fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or(&self.verifier)
+    /// The same node with one of its verifier's own keys set.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.settings.insert(key.to_owned(), value.into());
+        self
     }
 
-    /// Checks the node, which is number `node` of its list, and makes its verifier.
-    pub(crate) fn build(&self, node: usize) -> Result<Verifier, RewardError> {
-        let kind = Kind::from_name(&self.verifier).ok_or_else(|| self.unknown_verifier(node))?;
-        self.refuse_keys_without_effect(node, kind)?;
-        self.check_values(node)?;
-        let answer_in = self.answer_in.unwrap_or_default();
-        Ok(match kind {
-            Kind::BoxIou => Verifier::BoxIou {
-                threshold: self.threshold,
-                answer_in,
-            },
-            Kind::Tags => Verifier::Tags {
-                partial: self.partial.unwrap_or(false),
-            },
-            Kind::Exact => Verifier::Exact { answer_in },
-            Kind::Number => Verifier::Number {
-                tolerance: self.tolerance.unwrap_or(Verifier::DEFAULT_TOLERANCE),
-                answer_in,
-            },
-        })
+    /// The same node under another name.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
-    fn unknown_verifier(&self, node: usize) -> RewardError {
-        let names = Kind::ALL.map(Kind::name);
-        RewardError::UnknownVerifier {
-            node,
-            name: self.verifier.clone(),
-            hint: closest(&self.verifier, names).map_or_else(
-                || format!("there are: {}", names.join(", ")),
-                |name| format!("did you mean `{name}`?"),
-            ),
+    /// The node's name, given or by default; empty for a node that computes nothing.
+    pub fn name(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
         }
-    }
-
-    fn refuse_keys_without_effect(&self, node: usize, kind: Kind) -> Result<(), RewardError> {
-        let given = [
-            ("threshold", self.threshold.is_some()),
-            ("tolerance", self.tolerance.is_some()),
-            ("partial", self.partial.is_some()),
-            ("answer_in", self.answer_in.is_some()),
-            ("on_error", self.on_error.is_some()),
-        ];
-        for (key, is_given) in given {
-            if is_given && !kind.keys().contains(&key) {
-                return Err(RewardError::KeyWithoutEffect {
-                    node,
-                    verifier: kind.name(),
-                    key,
-                    takes: kind.keys().join(", "),
-                });
-            }
+        let own = |value: Value| value.as_str().unwrap_or_default().to_owned();
+        match (&self.verifier, self.combine, self.transform) {
+            (Some(verifier), ..) => verifier.clone(),
+            (_, Some(combine), _) => own(serde_json::json!(combine)),
+            (_, _, Some(transform)) => own(serde_json::json!(transform)),
+            (None, None, None) => String::new(),
         }
-        Ok(())
-    }
-
-    fn check_values(&self, node: usize) -> Result<(), RewardError> {
-        let bad = |key: &str, value: String, wanted| {
-            Err(RewardError::BadValue {
-                node,
-                key: key.to_owned(),
-                value,
-                wanted,
-            })
-        };
-        if !self.weight.is_finite() {
-            return bad("weight", self.weight.to_string(), "a finite number");
-        }
-        if let Some(threshold) = self.threshold
-            && !(threshold > 0.0 && threshold <= 1.0)
-        {
-            return bad("threshold", threshold.to_string(), "a number in (0, 1]");
-        }
-        if let Some(tolerance) = self.tolerance
-            && !(tolerance >= 0.0 && tolerance.is_finite())
-        {
-            return bad(
-                "tolerance",
-                tolerance.to_string(),
-                "a finite number from 0 on",
-            );
-        }
-        let allowed = |c: char| c.is_alphanumeric() || "_-.".contains(c);
-        if self.name().is_empty() || !self.name().chars().all(allowed) {
-            return bad(
-                "name",
-                format!("{:?}", self.name()),
-                "letters, digits, `_`, `-` and `.`",
-            );
-        }
-        let Some(when) = &self.when else {
-            return Ok(());
-        };
-        if when.is_empty() {
-            let wanted = "at least one tag; leave it out to judge every row";
-            return bad("when", "{}".to_owned(), wanted);
-        }
-        for (tag, accepted) in when {
-            if accepted.values().is_empty() {
-                let wanted = "at least one value, or the node never applies";
-                return bad(&format!("when.{tag}"), "[]".to_owned(), wanted);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -237,140 +267,39 @@ impl NodeConfig {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> NodeConfig {
-        toml::from_str(text).unwrap()
-    }
-
     #[test]
-    fn reads_every_key_and_writes_it_back() {
+    fn every_key_is_read_and_written_back() {
         let text = r#"
             verifier = "box_iou"
             name = "iou_at_half"
-            weight = 2
+            weight = { linear = [2, 1.0] }
             when = { task = ["ref", "detection"], source = "digits" }
+            gate = ["tags", "exact >= 0.5"]
+            otherwise = -1
+            shape = { ramp = [0.2, 0.8] }
+            role = "sample_weight"
+            on_error = "zero"
             threshold = 0.5
             answer_in = "text"
-            on_error = "zero"
         "#;
-        let node = read(text);
+        let node: NodeConfig = toml::from_str(text).unwrap();
         assert_eq!(node.name(), "iou_at_half");
-        assert_eq!(node.weight, 2.0);
-        assert_eq!(
-            node.build(0),
-            Ok(Verifier::BoxIou {
-                threshold: Some(0.5),
-                answer_in: AnswerIn::Text
-            })
-        );
-        assert_eq!(read(&toml::to_string(&node).unwrap()), node);
+        assert_eq!(node.gate.texts().len(), 2);
+        assert_eq!(node.otherwise, Some(-1.0));
+        assert_eq!(node.settings.len(), 2);
+        let written = toml::to_string(&node).unwrap();
+        assert_eq!(toml::from_str::<NodeConfig>(&written).unwrap(), node);
     }
 
     #[test]
-    fn defaults_are_what_the_documentation_says() {
-        for (verifier, built) in [
-            (
-                "box_iou",
-                Verifier::BoxIou {
-                    threshold: None,
-                    answer_in: AnswerIn::Answer,
-                },
-            ),
-            ("tags", Verifier::Tags { partial: false }),
-            (
-                "exact",
-                Verifier::Exact {
-                    answer_in: AnswerIn::Answer,
-                },
-            ),
-            (
-                "number",
-                Verifier::Number {
-                    tolerance: 1e-9,
-                    answer_in: AnswerIn::Answer,
-                },
-            ),
+    fn names_by_default() {
+        for (text, name) in [
+            ("verifier = \"tags\"", "tags"),
+            ("combine = \"harmonic_mean\"", "harmonic_mean"),
+            ("transform = \"z_score\"", "z_score"),
+            ("", ""),
         ] {
-            let node = read(&format!("verifier = \"{verifier}\""));
-            assert_eq!(node, NodeConfig::new(verifier));
-            assert_eq!((node.name(), node.weight), (verifier, 1.0));
-            assert_eq!(node.build(0), Ok(built));
-        }
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error_that_names_it() {
-        let error = toml::from_str::<NodeConfig>("verifier = \"tags\"\nwieght = 1").unwrap_err();
-        assert!(error.to_string().contains("wieght"), "{error}");
-    }
-
-    #[test]
-    fn bad_nodes_are_refused_with_a_mend() {
-        for (text, message) in [
-            ("verifier = \"boxiou\"", "did you mean `box_iou`?"),
-            (
-                "verifier = \"llm\"",
-                "there are: box_iou, tags, exact, number",
-            ),
-            (
-                "verifier = \"tags\"\nthreshold = 0.5",
-                "`threshold` has no effect on the verifier `tags`; remove it (keys of its own: partial)",
-            ),
-            (
-                "verifier = \"tags\"\non_error = \"zero\"",
-                "`on_error` has no effect",
-            ),
-            (
-                "verifier = \"tags\"\nanswer_in = \"text\"",
-                "`answer_in` has no effect",
-            ),
-            (
-                "verifier = \"exact\"\npartial = false",
-                "`partial` has no effect",
-            ),
-            (
-                "verifier = \"box_iou\"\ntolerance = 0.1",
-                "`tolerance` has no effect",
-            ),
-            (
-                "verifier = \"box_iou\"\nthreshold = 0",
-                "`threshold = 0` is not allowed",
-            ),
-            (
-                "verifier = \"box_iou\"\nthreshold = 1.5",
-                "`threshold = 1.5` is not allowed",
-            ),
-            (
-                "verifier = \"box_iou\"\nthreshold = nan",
-                "`threshold = NaN` is not allowed",
-            ),
-            (
-                "verifier = \"number\"\ntolerance = -1",
-                "`tolerance = -1` is not allowed",
-            ),
-            (
-                "verifier = \"tags\"\nweight = inf",
-                "`weight = inf` is not allowed",
-            ),
-            (
-                "verifier = \"tags\"\nname = \"a/b\"",
-                "`name = \"a/b\"` is not allowed",
-            ),
-            (
-                "verifier = \"tags\"\nname = \"\"",
-                "`name = \"\"` is not allowed",
-            ),
-            (
-                "verifier = \"tags\"\nwhen = {}",
-                "leave it out to judge every row",
-            ),
-            (
-                "verifier = \"tags\"\nwhen = { task = [] }",
-                "`when.task = []` is not allowed",
-            ),
-        ] {
-            let error = read(text).build(3).unwrap_err().to_string();
-            assert!(error.starts_with("reward node 3: "), "{error}");
-            assert!(error.contains(message), "{error}");
+            assert_eq!(toml::from_str::<NodeConfig>(text).unwrap().name(), name);
         }
     }
 }

@@ -21,15 +21,24 @@ pub enum RewardError {
         /// The nearest name, or all names.
         hint: String,
     },
-    /// A key that the verifier does not read.
+    /// A node that is not exactly one of verifier, combination and transform.
     #[error(
-        "reward node {node}: `{key}` has no effect on the verifier `{verifier}`; remove it (keys of its own: {takes})"
+        "reward node {node}: give exactly one of `verifier`, `combine` and `transform`, as in {{ verifier = \"exact\" }}"
     )]
+    NotOneSource { node: usize },
+    /// A key that the node does not read.
+    #[error("reward node {node}: `{key}` has no effect on {owner}; remove it")]
     KeyWithoutEffect {
         node: usize,
-        verifier: &'static str,
-        key: &'static str,
-        takes: String,
+        owner: String,
+        key: String,
+    },
+    /// A part of the node whose values cannot be used.
+    #[error("reward node {node}: {owner}: {problem}")]
+    Setting {
+        node: usize,
+        owner: String,
+        problem: String,
     },
     /// A value outside of what its key allows.
     #[error("reward node {node}: `{key} = {value}` is not allowed; it takes {wanted}")]

@@ -1,10 +1,18 @@
-//! The reward graph: every node judges the episode, and the weighted sum of their scores is the reward.
+//! The reward graph: nodes judge, combine and transform, and the weighted sum of their scores is the reward.
+//!
+//! Nodes are evaluated in the recipe's order, each over the whole batch at once, because a transform needs the values of
+//! a group and a plug-in wants many episodes in one call. A node can read those before it only, so there are no cycles.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use ocelli_core::{Episode, Task, Verdict};
+use ocelli_core::{Episode, Progress, Schedule, Task, Verdict};
 
-use crate::config::{Accepted, NodeConfig, OnError};
+use crate::builder::Builder;
+use crate::combine::{combine, transform};
+use crate::condition::Condition;
+use crate::config::{Accepted, Combine, NodeConfig, OnError, Role, Scope, Shape, Transform};
+use crate::shape::shaped;
 use crate::{RewardError, Verifier};
 
 /// Checked nodes, ready to score.
@@ -21,37 +29,74 @@ pub struct RewardGraph {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Node {
-    name: String,
-    weight: f64,
-    when: Option<BTreeMap<String, Accepted>>,
-    on_error: OnError,
-    verifier: Verifier,
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) source: Source,
+    pub(crate) shape: Option<Shape>,
+    pub(crate) gate: Vec<Condition>,
+    pub(crate) otherwise: f64,
+    pub(crate) weight: Schedule,
+    pub(crate) role: Role,
+    pub(crate) when: Option<BTreeMap<String, Accepted>>,
+    pub(crate) on_error: OnError,
 }
+
+/// Where a node's score comes from. Numbers are positions of earlier nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Source {
+    Verifier(Verifier),
+    Combine {
+        how: Combine,
+        of: Vec<usize>,
+    },
+    Ladder {
+        rungs: Vec<(Condition, f64)>,
+    },
+    Transform {
+        how: Transform,
+        of: usize,
+        scope: Scope,
+    },
+}
+
+/// The episodes of a step and where each group begins and ends.
+struct Batch<'a> {
+    episodes: Vec<&'a Episode>,
+    groups: Vec<Range<usize>>,
+    progress: Progress,
+}
+
+/// One verdict an episode, in the batch's order.
+type Column = Vec<Verdict>;
 
 impl RewardGraph {
     /// Checks and builds a graph.
     ///
     /// # Errors
-    /// When there is no node or none with a weight, or a node names an unknown verifier, sets a key that its verifier
-    /// does not read, has a value out of range, or has the name of another.
+    /// When there is no node or none with a weight, or a node names an unknown verifier or node, sets a key that it does
+    /// not read, has a value out of range, or has the name of another.
     pub fn new(configs: &[NodeConfig]) -> Result<Self, RewardError> {
         let mut nodes: Vec<Node> = Vec::with_capacity(configs.len());
-        for (second, config) in configs.iter().enumerate() {
-            let node = Node::new(config, second)?;
-            if let Some(first) = nodes.iter().position(|other| other.name == node.name) {
-                return Err(RewardError::DuplicateName {
-                    first,
-                    second,
-                    name: node.name,
-                });
+        for (position, config) in configs.iter().enumerate() {
+            let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+            let node = Builder {
+                config,
+                position,
+                names: &names,
             }
+            .build()?;
             nodes.push(node);
         }
         if nodes.is_empty() {
             return Err(RewardError::NoNodes);
         }
-        if nodes.iter().all(|node| node.weight == 0.0) {
+        let read: BTreeSet<usize> = nodes.iter().flat_map(|node| node.source.reads()).collect();
+        for (position, (node, config)) in nodes.iter_mut().zip(configs).enumerate() {
+            if config.weight.is_none() && read.contains(&position) {
+                node.weight = 0.0.into();
+            }
+        }
+        if !nodes.iter().any(Node::rewards) {
             return Err(RewardError::NothingWeighted);
         }
         Ok(Self { nodes })
@@ -62,67 +107,205 @@ impl RewardGraph {
         self.nodes.iter().map(|node| node.name.as_str())
     }
 
-    /// Judges `episode` and writes `outcome.verdicts`, one a node, and `outcome.reward`, over whatever stood there.
-    ///
-    /// The reward is Σ weight · score over the nodes that have scored, weight 0 left out. It is `None` when no such
-    /// node applies to the row, and when one had an error and does not say `on_error = "zero"`.
-    pub fn score(&self, episode: &mut Episode) {
-        let verdicts: Vec<Verdict> = self.nodes.iter().map(|node| node.judge(episode)).collect();
-        episode.outcome.reward = self.reward(&verdicts);
-        episode.outcome.verdicts = self.node_names().map(str::to_owned).zip(verdicts).collect();
+    /// Weight of each node's score in the reward at this point of the stage, in the nodes' order; 0 for nodes that are no part of it.
+    pub fn weights(&self, progress: Progress) -> Vec<f64> {
+        let weight = |node: &Node| {
+            if node.rewards() {
+                node.weight.at(progress)
+            } else {
+                0.0
+            }
+        };
+        self.nodes.iter().map(weight).collect()
     }
 
-    /// Scores each of `episodes`.
-    pub fn score_all(&self, episodes: &mut [Episode]) {
-        for episode in episodes {
-            self.score(episode);
+    /// Judges the episodes of one step, given group by group, and writes of each `outcome.verdicts`, one a node,
+    /// `outcome.reward` and `outcome.sample_weight`, over whatever stood there.
+    ///
+    /// The reward is Σ weight · score over the nodes that have scored, weight 0 left out. It is `None` when no such node
+    /// applies to the row, and when one had an error and does not say otherwise in `on_error`. The sample weight is the
+    /// product of the scores of the nodes with that role, 1 without any.
+    pub fn score_batch(&self, groups: &mut [&mut [Episode]], progress: Progress) {
+        let columns = {
+            let mut starts = vec![0];
+            starts.extend(groups.iter().scan(0, |end, group| {
+                *end += group.len();
+                Some(*end)
+            }));
+            let batch = Batch {
+                episodes: groups.iter().flat_map(|group| group.iter()).collect(),
+                groups: starts.windows(2).map(|pair| pair[0]..pair[1]).collect(),
+                progress,
+            };
+            self.nodes.iter().fold(Vec::new(), |mut columns, node| {
+                columns.push(node.column(&batch, &columns));
+                columns
+            })
+        };
+        let episodes = groups.iter_mut().flat_map(|group| group.iter_mut());
+        for (index, episode) in episodes.enumerate() {
+            let verdicts: Vec<&Verdict> = columns.iter().map(|column| &column[index]).collect();
+            episode.outcome.reward = self.reward(&verdicts, progress);
+            episode.outcome.sample_weight = self.sample_weight(&verdicts);
+            episode.outcome.verdicts = self
+                .node_names()
+                .map(str::to_owned)
+                .zip(verdicts.into_iter().cloned())
+                .collect();
         }
     }
 
-    fn reward(&self, verdicts: &[Verdict]) -> Option<f64> {
+    /// Judges one episode by itself, as at the start of a stage.
+    pub fn score(&self, episode: &mut Episode) {
+        self.score_group(std::slice::from_mut(episode));
+    }
+
+    /// Judges the samples of one prompt, as at the start of a stage.
+    pub fn score_group(&self, episodes: &mut [Episode]) {
+        self.score_batch(&mut [episodes], Progress::default());
+    }
+
+    fn reward(&self, verdicts: &[&Verdict], progress: Progress) -> Option<f64> {
         let mut reward = None;
         for (node, verdict) in self.nodes.iter().zip(verdicts) {
-            if node.weight == 0.0 {
+            let weight = node.weight.at(progress);
+            if node.role != Role::Reward || weight == 0.0 {
                 continue;
             }
-            let score = match (verdict, node.on_error) {
-                (Verdict::Score { value, .. }, _) => *value,
-                (Verdict::Skip, _) => continue,
-                (Verdict::Error(_), OnError::Zero) => 0.0,
-                (Verdict::Error(_), OnError::Drop) => return None,
-            };
-            reward = Some(reward.unwrap_or(0.0) + node.weight * score);
+            match node.resolved(verdict) {
+                Verdict::Score { value, .. } => {
+                    reward = Some(reward.unwrap_or(0.0) + weight * value);
+                }
+                Verdict::Skip => {}
+                Verdict::Error(_) => return None,
+            }
         }
         reward
+    }
+
+    fn sample_weight(&self, verdicts: &[&Verdict]) -> f64 {
+        let weights = self.nodes.iter().zip(verdicts);
+        weights
+            .filter(|(node, _)| node.role == Role::SampleWeight)
+            .filter_map(|(node, verdict)| node.resolved(verdict).value())
+            .product()
+    }
+}
+
+impl Source {
+    fn reads(&self) -> Vec<usize> {
+        match self {
+            Self::Verifier(_) => Vec::new(),
+            Self::Combine { of, .. } => of.clone(),
+            Self::Ladder { rungs } => rungs.iter().map(|(rung, _)| rung.node).collect(),
+            Self::Transform { of, .. } => vec![*of],
+        }
     }
 }
 
 impl Node {
-    fn new(config: &NodeConfig, position: usize) -> Result<Self, RewardError> {
-        Ok(Self {
-            verifier: config.build(position)?,
-            name: config.name().to_owned(),
-            weight: config.weight,
-            when: config.when.clone(),
-            on_error: config.on_error.unwrap_or_default(),
+    /// Whether the node's score ever counts in the reward.
+    fn rewards(&self) -> bool {
+        self.role == Role::Reward && !self.weight.is_zero()
+    }
+
+    /// The node's verdicts over the batch, given those of the nodes before it.
+    fn column(&self, batch: &Batch, before: &[Column]) -> Column {
+        let raw = match &self.source {
+            Source::Verifier(verifier) => self.judged(verifier, batch),
+            Source::Combine { how, of } => self.each(batch, |i| {
+                combine(*how, of.iter().map(|node| &before[*node][i]))
+            }),
+            Source::Ladder { rungs } => self.each(batch, |i| {
+                for (rung, value) in rungs {
+                    match rung.holds(&before[rung.node][i]) {
+                        Ok(true) => return Verdict::score(*value),
+                        Ok(false) => {}
+                        Err(error) => return Verdict::Error(error.clone()),
+                    }
+                }
+                Verdict::score(self.otherwise)
+            }),
+            Source::Transform { how, of, scope } => {
+                let everything = 0..batch.episodes.len();
+                let scopes = match scope {
+                    Scope::Group => batch.groups.as_slice(),
+                    Scope::Batch => std::slice::from_ref(&everything),
+                };
+                let of = &before[*of];
+                let values = scopes
+                    .iter()
+                    .flat_map(|span| transform(*how, &of[span.clone()]));
+                let values: Column = values.collect();
+                self.each(batch, |i| values[i].clone())
+            }
+        };
+        let finished = raw.into_iter().enumerate();
+        finished
+            .map(|(i, verdict)| self.finished(verdict, i, before))
+            .collect()
+    }
+
+    fn judged(&self, verifier: &Verifier, batch: &Batch) -> Column {
+        self.each(batch, |i| {
+            verifier.verify(batch.episodes[i], batch.progress)
         })
     }
 
-    fn judge(&self, episode: &Episode) -> Verdict {
-        if self.applies(&episode.task) {
-            self.verifier.verify(episode)
-        } else {
-            Verdict::Skip
-        }
+    /// Skips where the row lacks a wanted tag; what `judge` says elsewhere.
+    fn each(&self, batch: &Batch, judge: impl Fn(usize) -> Verdict) -> Column {
+        let verdict = |(i, episode): (usize, &&Episode)| {
+            if self.applies(&episode.task) {
+                judge(i)
+            } else {
+                Verdict::Skip
+            }
+        };
+        batch.episodes.iter().enumerate().map(verdict).collect()
     }
 
     /// Whether the row has every wanted tag with an accepted value.
     fn applies(&self, task: &Task) -> bool {
         self.when.iter().flatten().all(|(tag, accepted)| {
-            task.tags
-                .get(tag)
-                .is_some_and(|value| accepted.holds(value))
+            let value = task.tags.get(tag);
+            value.is_some_and(|value| accepted.holds(value))
         })
+    }
+
+    /// The verdict after shape and gate.
+    fn finished(&self, verdict: Verdict, index: usize, before: &[Column]) -> Verdict {
+        let Verdict::Score {
+            value,
+            parse_failure,
+        } = verdict
+        else {
+            return verdict;
+        };
+        for condition in &self.gate {
+            match condition.holds(&before[condition.node][index]) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Verdict::Score {
+                        value: self.otherwise,
+                        parse_failure,
+                    };
+                }
+                Err(error) => return Verdict::Error(error.clone()),
+            }
+        }
+        Verdict::Score {
+            value: self.shape.map_or(value, |shape| shaped(shape, value)),
+            parse_failure,
+        }
+    }
+
+    /// What an error counts as.
+    fn resolved(&self, verdict: &Verdict) -> Verdict {
+        match (verdict, self.on_error) {
+            (Verdict::Error(_), OnError::Zero) => Verdict::score(0.0),
+            (Verdict::Error(_), OnError::Skip) => Verdict::Skip,
+            (verdict, _) => verdict.clone(),
+        }
     }
 }
 
@@ -211,7 +394,7 @@ mod tests {
         let graph = graph(r#"{ verifier = "tags" }"#);
         graph.score(&mut episode);
         let once = episode.clone();
-        graph.score_all(std::slice::from_mut(&mut episode));
+        graph.score_group(std::slice::from_mut(&mut episode));
         assert_eq!(episode, once);
         assert_eq!(episode.outcome.verdicts.len(), 1);
         assert_eq!(episode.outcome.reward, Some(1.0));
@@ -230,12 +413,9 @@ mod tests {
 
     #[test]
     fn bad_graphs_are_refused() {
-        let named = |name: &str| NodeConfig {
-            name: Some(name.to_owned()),
-            ..NodeConfig::new("exact")
-        };
+        let named = |name: &str| NodeConfig::new("exact").named(name);
         let watched = NodeConfig {
-            weight: 0.0,
+            weight: Some(0.0.into()),
             ..NodeConfig::new("tags")
         };
         for (nodes, message) in [
@@ -256,6 +436,216 @@ mod tests {
         ] {
             let error = RewardGraph::new(&nodes).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
+        }
+    }
+
+    /// Scores of the nodes in `nodes` on groups of answers, given as boxes of growing height: the IoU with the target is
+    /// height / 10.
+    fn heights(nodes: &str, groups: &[&[u32]], progress: Progress) -> Vec<Vec<Episode>> {
+        let target = box_target([0.0, 0.0, 10.0, 10.0]);
+        let attempt = |height: &u32| {
+            let text = format!("<think>a</think><answer>[0, 0, 10, {height}]</answer>");
+            episode(Some(target.clone()), &text)
+        };
+        let mut groups: Vec<Vec<Episode>> = groups
+            .iter()
+            .map(|group| group.iter().map(attempt).collect())
+            .collect();
+        let mut batch: Vec<&mut [Episode]> = groups.iter_mut().map(Vec::as_mut_slice).collect();
+        graph(nodes).score_batch(&mut batch, progress);
+        groups
+    }
+
+    fn rewards(groups: &[Vec<Episode>]) -> Vec<Vec<Option<f64>>> {
+        let reward = |episode: &Episode| episode.outcome.reward;
+        groups
+            .iter()
+            .map(|group| group.iter().map(reward).collect())
+            .collect()
+    }
+
+    #[test]
+    fn a_node_that_another_reads_does_not_count_by_itself() {
+        let episode = scored(
+            r#"{ verifier = "box_iou" }, { verifier = "tags" },
+               { combine = "product", of = ["box_iou", "tags"], name = "both", weight = 3 }"#,
+        );
+        assert_eq!(episode.outcome.reward, Some(1.5));
+        assert_eq!(episode.outcome.verdicts["both"], Verdict::score(0.5));
+        let counted = scored(
+            r#"{ verifier = "box_iou", weight = 1 }, { combine = "sum", of = ["box_iou"] }"#,
+        );
+        assert_eq!(counted.outcome.reward, Some(1.0));
+    }
+
+    #[test]
+    fn a_gate_replaces_the_score_where_it_does_not_hold() {
+        for (gate, reward) in [
+            (r#""tags""#, 0.5),
+            (r#"["tags", "iou >= 0.5"]"#, 0.5),
+            (r#""iou > 0.5""#, -1.0),
+        ] {
+            let nodes = format!(
+                r#"{{ verifier = "tags", weight = 0 }}, {{ verifier = "box_iou", name = "iou", weight = 0 }},
+                   {{ verifier = "box_iou", gate = {gate}, otherwise = -1 }}"#
+            );
+            assert_eq!(scored(&nodes).outcome.reward, Some(reward), "{gate}");
+        }
+    }
+
+    #[test]
+    fn a_ladder_gives_the_best_rung_that_holds() {
+        // ViCrit: .9 when correct, .1 for the form alone.
+        let nodes = r#"{ verifier = "box_iou", name = "iou" }, { verifier = "tags" },
+            { combine = "ladder", of = ["iou >= 0.5", "tags"], values = [0.9, 0.1], otherwise = -1 }"#;
+        let groups = heights(nodes, &[&[6, 3]], Progress::default());
+        assert_eq!(rewards(&groups), [[Some(0.9), Some(0.1)]]);
+        let mut formless = episode(Some(box_target([0.0, 0.0, 10.0, 10.0])), "no");
+        graph(nodes).score(&mut formless);
+        assert_eq!(formless.outcome.reward, Some(-1.0));
+    }
+
+    #[test]
+    fn transforms_stay_inside_their_scope() {
+        for (scope, expected) in [
+            ("", [[0.0, 1.0], [0.0, 1.0]]),
+            (r#", scope = "batch""#, [[0.0, 0.25], [0.75, 1.0]]),
+        ] {
+            let nodes = format!(
+                r#"{{ verifier = "box_iou", name = "iou" }}, {{ transform = "stretch", of = ["iou"] {scope} }}"#
+            );
+            let groups = heights(&nodes, &[&[2, 4], &[8, 10]], Progress::default());
+            for (found, wanted) in rewards(&groups).concat().iter().zip(expected.concat()) {
+                assert!(
+                    (found.unwrap() - wanted).abs() < 1e-12,
+                    "{scope}: {found:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_weight_is_not_part_of_the_reward() {
+        // UniVG-R1: a prompt weighs exp(1 − mean IoU of its group).
+        let nodes = r#"{ verifier = "box_iou", name = "iou", weight = 1 },
+            { transform = "group_mean", of = ["iou"], role = "sample_weight",
+              shape = { exponential = [2.718281828459045, -1.0] } }"#;
+        let groups = heights(nodes, &[&[2, 6], &[10, 10]], Progress::default());
+        assert_eq!(rewards(&groups)[0], [Some(0.2), Some(0.6)]);
+        let weights: Vec<f64> = groups.iter().map(|g| g[1].outcome.sample_weight).collect();
+        assert!((weights[0] - 0.6f64.exp()).abs() < 1e-9, "{weights:?}");
+        assert!((weights[1] - 1.0).abs() < 1e-9, "{weights:?}");
+    }
+
+    #[test]
+    fn weights_follow_their_schedule() {
+        let nodes = r#"{ verifier = "box_iou" , weight = { linear = [1.0, 0.0] } }"#;
+        for (step, reward) in [(0, Some(0.5)), (5, Some(0.25)), (10, None)] {
+            let progress = Progress {
+                step,
+                max_steps: 10,
+            };
+            assert_eq!(rewards(&heights(nodes, &[&[5]], progress)), [[reward]]);
+        }
+    }
+
+    #[test]
+    fn an_error_reaches_what_reads_the_node() {
+        let nodes = r#"{ verifier = "exact" }, { verifier = "tags", gate = "exact" },
+            { verifier = "box_iou", on_error = "skip" }"#;
+        let judged = scored(nodes);
+        assert!(matches!(judged.outcome.verdicts["tags"], Verdict::Error(_)));
+        assert_eq!(judged.outcome.reward, None);
+        let skipped = scored(r#"{ verifier = "exact", on_error = "skip" }, { verifier = "tags" }"#);
+        assert_eq!(skipped.outcome.reward, Some(1.0));
+    }
+
+    #[test]
+    fn nodes_that_cannot_be_built_say_why() {
+        for (node, message) in [
+            (r#"{ verifier = "boxiou" }"#, "did you mean `box_iou`?"),
+            (
+                r#"{ verifier = "llm" }"#,
+                "there are: box_iou, tags, exact, number",
+            ),
+            (
+                r#"{ verifier = "tags", threshold = 0.5 }"#,
+                "the verifier `tags`: unknown field `threshold`",
+            ),
+            (
+                r#"{ verifier = "tags", on_error = "zero" }"#,
+                "`on_error` has no effect on the verifier `tags`",
+            ),
+            (
+                r#"{ verifier = "box_iou", threshold = 1.5 }"#,
+                "`threshold = 1.5` is not allowed",
+            ),
+            (
+                r#"{ verifier = "number", tolerance = -1 }"#,
+                "`tolerance = -1` is not allowed",
+            ),
+            (
+                r#"{ verifier = "tags", weight = inf }"#,
+                "`weight`: inf is not a finite number",
+            ),
+            (r#"{ verifier = "tags", name = "a/b" }"#, "`name = \"a/b\"`"),
+            (
+                r#"{ verifier = "tags", when = {} }"#,
+                "leave it out to judge every row",
+            ),
+            (
+                r#"{ verifier = "tags", when = { task = [] } }"#,
+                "`when.task = []`",
+            ),
+            (r#"{ weight = 1 }"#, "give exactly one of `verifier`"),
+            (
+                r#"{ verifier = "tags", combine = "sum" }"#,
+                "give exactly one",
+            ),
+            (
+                r#"{ combine = "sum", of = ["frist"] }"#,
+                "no node before this one is named `frist`; did you mean `first`?",
+            ),
+            (r#"{ combine = "sum" }"#, "`of = []` is not allowed"),
+            (
+                r#"{ combine = "ladder", of = ["first"], values = [1, 0] }"#,
+                "1 conditions in `of` and 2 `values`",
+            ),
+            (r#"{ transform = "rank" }"#, "the name of one earlier node"),
+            (
+                r#"{ combine = "sum", of = ["first"], threshold = 1 }"#,
+                "`threshold` has no effect on the combination `sum`",
+            ),
+            (
+                r#"{ verifier = "tags", scope = "batch" }"#,
+                "`scope` has no effect",
+            ),
+            (
+                r#"{ verifier = "tags", otherwise = 1 }"#,
+                "`otherwise` has no effect on a node without `gate`",
+            ),
+            (
+                r#"{ verifier = "tags", gate = "first >= x" }"#,
+                "`gate`: `x` is not a number",
+            ),
+            (
+                r#"{ verifier = "tags", shape = { clip = [1, 0] } }"#,
+                "the lower one first",
+            ),
+            (
+                r#"{ verifier = "tags", role = "sample_weight", weight = 2 }"#,
+                "`weight` has no effect",
+            ),
+        ] {
+            let first = NodeConfig::new("exact").named("first");
+            let second: NodeConfig =
+                toml::from_str::<BTreeMap<String, NodeConfig>>(&format!("n = {node}"))
+                    .unwrap()
+                    .remove("n")
+                    .unwrap();
+            let error = RewardGraph::new(&[first, second]).unwrap_err().to_string();
+            assert!(error.starts_with("reward node 1: "), "{error}");
+            assert!(error.contains(message), "{node}: {error}");
         }
     }
 }

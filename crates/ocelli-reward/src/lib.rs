@@ -13,21 +13,28 @@
 //! assert_eq!(parse_box(found.answer.unwrap()).unwrap().y2, 20.0);
 //! ```
 
+mod builder;
+mod combine;
+mod condition;
 mod config;
 mod error;
 #[cfg(test)]
 mod fixtures;
 mod graph;
+pub mod measure;
 mod payload;
+mod shape;
 mod statistics;
 mod suggest;
 mod tags;
 mod verifier;
 
-pub use config::{Accepted, AnswerIn, NodeConfig, OnError, RewardConfig};
+pub use config::{
+    Accepted, Combine, Conditions, NodeConfig, OnError, RewardConfig, Role, Scope, Shape, Transform,
+};
 pub use error::RewardError;
 pub use graph::RewardGraph;
 pub use payload::{ParseFailure, parse_box, parse_number, parse_text};
 pub use statistics::{error_rate, parse_failures, record_rewards};
 pub use tags::{Sections, sections, tag_credit};
-pub use verifier::Verifier;
+pub use verifier::{AnswerIn, Verifier};

@@ -81,7 +81,7 @@ mod tests {
             episode(target, "<answer>nothing</answer>"),
             episode(Some(text_target("a")), "<answer>a</answer>"),
         ];
-        graph.score_all(&mut episodes);
+        graph.score_group(&mut episodes);
         (graph, episodes)
     }
 

@@ -3,66 +3,60 @@
 //! The enum and its `match` are the registry. A wrong answer and an answer that cannot be read both score 0, the second
 //! with its reason; a row that the verifier cannot judge is an error and never a 0.
 
-use ocelli_core::{BoundingBox, Episode, Target, Task, Verdict, VerifierError};
+use ocelli_core::{BoundingBox, Episode, Progress, Schedule, Target, Task, Verdict, VerifierError};
+use serde::{Deserialize, Serialize};
 
-use crate::config::AnswerIn;
 use crate::payload::{ParseFailure, parse_box, parse_number, parse_text};
 use crate::tags::{sections, tag_credit};
 
-/// A check of the text of the policy's last turn against the task's target.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A check of the text of the policy's last turn against the task's target. The fields are the keys that a recipe's node
+/// takes beside those that all nodes have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verifier", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Verifier {
     /// Intersection over union of the answered box and the target box, in `[0, 1]`; with a threshold, 1 from it on and
     /// 0 below. Both boxes are taken to be in the same units. Areas are continuous; VLM-R1's function takes one pixel
     /// off and adds it again, which comes to the same, but gives 0 when the overlap is at most one pixel wide or high.
     /// A box whose corners are out of order scores 0.
     BoxIou {
-        threshold: Option<f64>,
+        #[serde(default)]
+        threshold: Option<Schedule>,
+        #[serde(default)]
         answer_in: AnswerIn,
     },
     /// 1 when the turn is well formed (see [`crate::Sections::well_formed`]), else 0; or [`tag_credit`] when `partial`.
-    Tags { partial: bool },
+    Tags {
+        #[serde(default)]
+        partial: bool,
+    },
     /// 1 when answer and target text are equal after [`parse_text`], else 0.
-    Exact { answer_in: AnswerIn },
+    Exact {
+        #[serde(default)]
+        answer_in: AnswerIn,
+    },
     /// 1 when `|answer − target| ≤ tolerance · |target|`, both read by [`parse_number`], else 0. A target of 0 asks for
     /// exactly 0.
-    Number { tolerance: f64, answer_in: AnswerIn },
+    Number {
+        #[serde(default = "default_tolerance")]
+        tolerance: f64,
+        #[serde(default)]
+        answer_in: AnswerIn,
+    },
 }
 
-/// The verifiers by name, without their settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    BoxIou,
-    Tags,
-    Exact,
-    Number,
+fn default_tolerance() -> f64 {
+    Verifier::DEFAULT_TOLERANCE
 }
 
-impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::BoxIou, Self::Tags, Self::Exact, Self::Number];
-
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::BoxIou => "box_iou",
-            Self::Tags => "tags",
-            Self::Exact => "exact",
-            Self::Number => "number",
-        }
-    }
-
-    /// The keys of a node that this verifier reads, beyond those that every node has.
-    pub(crate) fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::BoxIou => &["threshold", "answer_in", "on_error"],
-            Self::Tags => &["partial"],
-            Self::Exact => &["answer_in", "on_error"],
-            Self::Number => &["tolerance", "answer_in", "on_error"],
-        }
-    }
+/// Where in a turn the answer stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerIn {
+    /// Inside the first `<answer>…</answer>`.
+    #[default]
+    Answer,
+    /// Anywhere in the turn.
+    Text,
 }
 
 /// Why there is no plain score.
@@ -81,55 +75,86 @@ impl Verifier {
     /// Relative tolerance of `number` when none is given: room for rounding in the last digits, and no more.
     pub const DEFAULT_TOLERANCE: f64 = 1e-9;
 
+    /// The names that recipes use, in the order of the documentation.
+    pub const NAMES: [&'static str; 4] = ["box_iou", "tags", "exact", "number"];
+
     /// The name that recipes use.
     pub fn name(&self) -> &'static str {
-        self.kind().name()
+        match self {
+            Self::BoxIou { .. } => "box_iou",
+            Self::Tags { .. } => "tags",
+            Self::Exact { .. } => "exact",
+            Self::Number { .. } => "number",
+        }
+    }
+
+    /// Whether a row can be such that it has no score.
+    pub(crate) fn can_fail(&self) -> bool {
+        !matches!(self, Self::Tags { .. })
+    }
+
+    /// What is wrong with its settings, in words that say how to mend them.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::BoxIou {
+                threshold: Some(threshold),
+                ..
+            } => {
+                let in_threshold = |problem| format!("`threshold`: {problem}");
+                threshold.check().map_err(in_threshold)?;
+                let outside = |value: &f64| !(*value > 0.0 && *value <= 1.0);
+                match threshold.values().into_iter().find(outside) {
+                    Some(value) => Err(format!(
+                        "`threshold = {value}` is not allowed; it takes a number in (0, 1]"
+                    )),
+                    None => Ok(()),
+                }
+            }
+            Self::Number { tolerance, .. } if !(*tolerance >= 0.0 && tolerance.is_finite()) => {
+                Err(format!(
+                    "`tolerance = {tolerance}` is not allowed; it takes a finite number from 0 on"
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Judges `episode` by the text of its last decision.
     ///
     /// An answer that cannot be read gives [`Verdict::unparsed`]; a row without a target of the wanted kind gives
     /// [`Verdict::Error`] with the task's id.
-    pub fn verify(&self, episode: &Episode) -> Verdict {
-        match self.judge(&episode.task, episode.answer_text()) {
+    pub fn verify(&self, episode: &Episode, progress: Progress) -> Verdict {
+        match self.judge(&episode.task, episode.answer_text(), progress) {
             Ok(value) => Verdict::score(value),
             Err(Refusal::Unparsed(failure)) => Verdict::unparsed(failure.to_string()),
             Err(Refusal::Unjudgeable(error)) => Verdict::Error(error),
         }
     }
 
-    fn kind(&self) -> Kind {
-        match self {
-            Self::BoxIou { .. } => Kind::BoxIou,
-            Self::Tags { .. } => Kind::Tags,
-            Self::Exact { .. } => Kind::Exact,
-            Self::Number { .. } => Kind::Number,
-        }
-    }
-
     /// Targets are read before answers: a row that cannot be judged is an error whatever the policy has said.
-    fn judge(&self, task: &Task, text: &str) -> Result<f64, Refusal> {
-        match *self {
+    fn judge(&self, task: &Task, text: &str, progress: Progress) -> Result<f64, Refusal> {
+        match self {
             Self::BoxIou {
                 threshold,
                 answer_in,
             } => {
                 let target = self.box_target(task)?;
-                let iou = parse_box(answer(text, answer_in)?)?.iou(&target);
+                let iou = parse_box(answer(text, *answer_in)?)?.iou(&target);
+                let threshold = threshold.as_ref().map(|rule| rule.at(progress));
                 Ok(threshold.map_or(iou, |least| one_if(iou >= least)))
             }
             Self::Tags { partial: false } => Ok(one_if(sections(text).well_formed)),
             Self::Tags { partial: true } => Ok(tag_credit(text)),
             Self::Exact { answer_in } => {
                 let target = self.text_target(task, parse_text)?;
-                Ok(one_if(parse_text(answer(text, answer_in)?)? == target))
+                Ok(one_if(parse_text(answer(text, *answer_in)?)? == target))
             }
             Self::Number {
                 tolerance,
                 answer_in,
             } => {
                 let target = self.text_target(task, parse_number)?;
-                let found = parse_number(answer(text, answer_in)?)?;
+                let found = parse_number(answer(text, *answer_in)?)?;
                 Ok(one_if((found - target).abs() <= tolerance * target.abs()))
             }
         }
@@ -200,10 +225,14 @@ mod tests {
     use crate::fixtures::{box_target, episode, text_target};
 
     const IN_ANSWER: AnswerIn = AnswerIn::Answer;
+    const START: Progress = Progress {
+        step: 0,
+        max_steps: 10,
+    };
 
     fn box_iou(threshold: Option<f64>) -> Verifier {
         Verifier::BoxIou {
-            threshold,
+            threshold: threshold.map(Schedule::Constant),
             answer_in: IN_ANSWER,
         }
     }
@@ -226,7 +255,7 @@ mod tests {
             ("<answer>[20, 20, 30, 30]</answer>", 0.0),
             ("<answer>[10, 10, 0, 0]</answer>", 0.0),
         ] {
-            let verdict = box_iou(None).verify(&episode(Some(target.clone()), text));
+            let verdict = box_iou(None).verify(&episode(Some(target.clone()), text), START);
             let value = verdict.value().unwrap();
             assert!((value - iou).abs() < 1e-12, "{text}: {value}");
             assert_eq!(verdict, Verdict::score(value));
@@ -241,7 +270,10 @@ mod tests {
             ("<answer>[0, 0, 10, 4.9]</answer>", 0.0),
         ] {
             let episode = episode(target.clone(), text);
-            assert_eq!(box_iou(Some(0.5)).verify(&episode), Verdict::score(value));
+            assert_eq!(
+                box_iou(Some(0.5)).verify(&episode, START),
+                Verdict::score(value)
+            );
         }
     }
 
@@ -252,9 +284,9 @@ mod tests {
             answer_in: AnswerIn::Text,
         };
         let bare = episode(Some(box_target([0.0, 0.0, 2.0, 2.0])), "it is [0, 0, 2, 2]");
-        assert_eq!(verifier.verify(&bare), Verdict::score(1.0));
+        assert_eq!(verifier.verify(&bare, START), Verdict::score(1.0));
         assert_eq!(
-            box_iou(None).verify(&bare),
+            box_iou(None).verify(&bare, START),
             Verdict::unparsed("no <answer>…</answer> section")
         );
     }
@@ -269,7 +301,7 @@ mod tests {
         ] {
             let episode = episode(None, text);
             for (partial, value) in [(false, whole), (true, part)] {
-                let verdict = Verifier::Tags { partial }.verify(&episode);
+                let verdict = Verifier::Tags { partial }.verify(&episode, START);
                 assert_eq!(verdict, Verdict::score(value), "{text}");
             }
         }
@@ -286,10 +318,10 @@ mod tests {
             ("<answer>a red car.</answer>", 0.0),
             ("<answer>a redcar</answer>", 0.0),
         ] {
-            let verdict = verifier.verify(&episode(target.clone(), text));
+            let verdict = verifier.verify(&episode(target.clone(), text), START);
             assert_eq!(verdict, Verdict::score(value), "{text}");
         }
-        let empty = verifier.verify(&episode(target, "<answer> </answer>"));
+        let empty = verifier.verify(&episode(target, "<answer> </answer>"), START);
         assert_eq!(empty, Verdict::unparsed("the answer is empty"));
     }
 
@@ -307,12 +339,13 @@ mod tests {
             (0.0, "7", "7", 1.0),
         ] {
             let text = format!("<answer>{answer}</answer>");
-            let verdict = number(tolerance).verify(&episode(Some(text_target(target)), &text));
+            let verdict =
+                number(tolerance).verify(&episode(Some(text_target(target)), &text), START);
             assert_eq!(verdict, Verdict::score(value), "{answer} for {target}");
         }
         let hedged = episode(Some(text_target("3")), "<answer>3 or 4</answer>");
         assert!(matches!(
-            number(0.0).verify(&hedged),
+            number(0.0).verify(&hedged, START),
             Verdict::Score { value: 0.0, parse_failure: Some(reason) } if reason.contains("digits follow")
         ));
     }
@@ -343,9 +376,9 @@ mod tests {
                 Some(box_target([5.0, 0.0, 0.0, 5.0])),
                 "has no area",
             ),
-            (exact, None, "give the row a text"),
+            (exact.clone(), None, "give the row a text"),
             (
-                exact,
+                exact.clone(),
                 Some(box_target([0.0, 0.0, 1.0, 1.0])),
                 "the row's target is a box; give the row a text",
             ),
@@ -357,7 +390,7 @@ mod tests {
             ),
         ] {
             // An unreadable answer must not hide the row's fault.
-            match verifier.verify(&episode(target, "no answer here")) {
+            match verifier.verify(&episode(target, "no answer here"), START) {
                 Verdict::Error(error) => {
                     assert!(
                         error.message.starts_with("task `row-1`: `"),
@@ -377,8 +410,35 @@ mod tests {
         let mut silent = episode(Some(box_target([0.0, 0.0, 1.0, 1.0])), "");
         silent.segments.clear();
         assert_eq!(
-            box_iou(None).verify(&silent),
+            box_iou(None).verify(&silent, START),
             Verdict::unparsed("no <answer>…</answer> section")
         );
+    }
+
+    #[test]
+    fn a_threshold_may_follow_a_schedule() {
+        let rule = r#"{"verifier": "box_iou", "threshold": {"steps": [[0, 0.4], [0.5, 0.9]]}}"#;
+        let verifier: Verifier = serde_json::from_str(rule).unwrap();
+        let half = episode(
+            Some(box_target([0.0, 0.0, 10.0, 10.0])),
+            "<answer>[0, 0, 10, 5]</answer>",
+        );
+        for (step, value) in [(4, 1.0), (5, 0.0)] {
+            let at = Progress {
+                step,
+                max_steps: 10,
+            };
+            assert_eq!(verifier.verify(&half, at), Verdict::score(value));
+        }
+    }
+
+    #[test]
+    fn every_name_is_a_verifier_of_that_name() {
+        for name in Verifier::NAMES {
+            let verifier: Verifier =
+                serde_json::from_value(serde_json::json!({ "verifier": name })).unwrap();
+            assert_eq!(verifier.name(), name);
+            verifier.check().unwrap();
+        }
     }
 }

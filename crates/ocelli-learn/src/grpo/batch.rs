@@ -135,7 +135,10 @@ impl TokenBatch {
         {
             let weight = match left_out(episode) {
                 true => 0.0,
-                false => token_weight(algorithm.aggregation, length, size),
+                false => {
+                    token_weight(algorithm.aggregation, length, size)
+                        * episode.outcome.sample_weight
+                }
             };
             batch.old_logprob.extend(behavior_logprobs(episode));
             batch.advantage.extend(advantages.iter().map(|a| *a as f32));

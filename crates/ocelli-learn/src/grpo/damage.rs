@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ocelli_core::{Picture, SeedKey, Task};
-use ocelli_data::Dataset;
+use ocelli_data::DataError;
 use ocelli_rollout::{Group, prepare};
 use rand::RngExt;
 
@@ -18,15 +18,15 @@ const PROBABILITY: f64 = 0.5;
 /// The groups' trees with every picture damaged, in the order of [`super::batch::trees`].
 pub(super) fn trees(
     session: &Session,
-    data: &Dataset,
     tasks: &[Arc<Task>],
     groups: &[Group],
+    picture: impl Fn(&Task, usize) -> Result<Picture, DataError> + Sync,
     key: &SeedKey,
 ) -> Result<Vec<Tree>, LearnError> {
     let policy = &session.policy;
     let prepared = prepare(policy, tasks, |task, index| {
         let key = key.clone().task(&task.id).sample(index as u64);
-        Ok(blacked_out(&data.picture(task, index)?, &key))
+        Ok(blacked_out(&picture(task, index)?, &key))
     })?;
     let trees = groups
         .iter()

@@ -1,7 +1,7 @@
 //! What the rewards of a batch say to each token.
 
-use ocelli_core::{Episode, SeedKey, Verdict};
-use ocelli_reward::{NodeConfig, RewardGraph};
+use ocelli_core::{Episode, Progress, SeedKey, Verdict};
+use ocelli_reward::RewardGraph;
 use ocelli_rollout::Group;
 use rand::seq::SliceRandom;
 
@@ -38,7 +38,7 @@ impl Signal {
         groups: &[Group],
         greedy: &[Group],
         graph: &RewardGraph,
-        nodes: &[NodeConfig],
+        progress: Progress,
     ) -> Self {
         let of = |read: &dyn Fn(&Episode) -> Option<f64>| -> Rewards {
             groups
@@ -48,14 +48,14 @@ impl Signal {
         };
         let parts = graph
             .node_names()
-            .zip(nodes)
-            .filter(|(_, node)| node.weight != 0.0)
-            .map(|(name, node)| {
+            .zip(graph.weights(progress))
+            .filter(|(_, weight)| *weight != 0.0)
+            .map(|(name, weight)| {
                 let score = |episode: &Episode| match episode.outcome.verdicts.get(name) {
                     Some(Verdict::Score { value, .. }) => Some(*value),
                     _ => None,
                 };
-                (of(&score), node.weight)
+                (of(&score), weight)
             });
         Self {
             rewards: of(&|episode| episode.outcome.reward),
@@ -198,8 +198,9 @@ impl Signal {
         advantages
     }
 
-    /// Weight of each group by its mean reward as a share of `largest`, the best reward there is.
-    pub(super) fn difficulty(&self, rule: DifficultyWeight, largest: f64) -> Vec<f64> {
+    /// Weight of each group by its mean reward as a share of the sum of positive weights.
+    pub(super) fn difficulty(&self, rule: DifficultyWeight) -> Vec<f64> {
+        let largest: f64 = self.parts.iter().map(|(_, weight)| weight.max(0.0)).sum();
         self.rewards
             .iter()
             .map(|group| {

@@ -177,12 +177,11 @@ fn rows_of(data: &Path) -> DataConfig {
 
 /// Boxes are measured by overlap, everything else by equality; a verifier that does not fit a row's answer stays out.
 fn default_metrics() -> Vec<NodeConfig> {
-    let mut iou50 = NodeConfig::new("box_iou");
-    iou50.name = Some("iou_at_50".into());
-    iou50.threshold = Some(0.5);
     vec![
         NodeConfig::new("box_iou"),
-        iou50,
+        NodeConfig::new("box_iou")
+            .named("iou_at_50")
+            .with("threshold", 0.5),
         NodeConfig::new("exact"),
         NodeConfig::new("tags"),
     ]
