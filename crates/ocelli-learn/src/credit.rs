@@ -1,85 +1,99 @@
-//! Credit: from rewards to advantages. Pure functions of numbers.
+//! Credit: from rewards to advantages. Pure functions of numbers, one concept a file.
+//!
+//! Rewards come in groups: `groups[i][j]` is the reward of sample `j` of prompt `i`. `None` marks an episode that no verifier
+//! could judge: it takes no part in any statistic and gets advantage 0.
 
-use ocelli_core::metrics::mean_std;
+pub mod baseline;
+pub mod decoupled;
+pub mod demonstration;
+pub mod gae;
+pub mod group_relative;
+pub mod leave_one_out;
+pub mod normalize;
+pub mod pass_at_k;
+pub mod reinforce;
+pub mod siblings;
+pub mod softmax;
+pub mod task_spread;
 
-/// Added to the standard deviation, as in TRL and VLM-R1.
+pub use group_relative::{GroupScale, ScaleRewards, group_relative};
+
+use serde::{Deserialize, Serialize};
+
+/// Added to the standard deviation, as in TRL and VLM-R1. verl and EasyR1 add 1e-6.
 pub const EPSILON: f64 = 1e-4;
 
-/// What a group's centred rewards are divided by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// How rewards become advantages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ScaleRewards {
-    /// The group's own standard deviation (GRPO; Shao et al. 2024, equation 3 and what follows it).
+pub enum AdvantageEstimator {
+    /// Distance from the group's mean, divided as `scale_rewards` says (GRPO): [`group_relative()`].
     #[default]
-    Group,
-    /// The standard deviation over the whole batch.
-    Batch,
-    /// Nothing (Dr. GRPO; Liu et al. 2025).
-    None,
+    #[serde(alias = "grpo")]
+    GroupRelative,
+    /// Distance from the mean of the other samples: [`leave_one_out`].
+    #[serde(alias = "rloo")]
+    LeaveOneOut,
+    /// The return itself, whitened over all tokens of the batch: [`reinforce::reinforce_plus_plus`].
+    ReinforcePlusPlus,
+    /// Distance from the group's mean, whitened over all tokens: [`reinforce::reinforce_plus_plus_baseline`].
+    ReinforcePlusPlusBaseline,
+    /// Distance from the reward of the greedy answer, which is sampled besides: [`baseline::remax`].
+    Remax,
+    /// Distance from the length-weighted mean of the group: [`baseline::length_weighted`].
+    Opo,
+    /// Distance from the group's mean, scaled up where rewards are rare: [`baseline::gpg`].
+    Gpg,
+    /// Only the best sample of a group learns, by its lead: [`pass_at_k`].
+    #[serde(alias = "grpo_passk")]
+    PassAtK,
+    /// Distance from the group's mean in moving standard deviations of the task: [`task_spread::TaskSpread`].
+    TaskSpread,
+    /// Weights that sum to 1 in each group, for likelihood objectives: [`softmax`].
+    Softmax,
 }
 
-/// Group-relative advantages `A = (r − mean(r)) / (std(r) + 1e-4)`, standard deviations unbiased (n − 1).
-///
-/// `groups` holds each group's rewards; `None` marks an episode no verifier could judge: it is left out of mean and standard
-/// deviation and gets advantage 0.
-///
-/// ```
-/// use ocelli_learn::credit::{group_relative, ScaleRewards};
-/// let a = group_relative(&[vec![Some(1.0), Some(0.0), None]], ScaleRewards::None);
-/// assert_eq!(a, [[0.5, -0.5, 0.0]]);
-/// ```
-pub fn group_relative(groups: &[Vec<Option<f64>>], scale: ScaleRewards) -> Vec<Vec<f64>> {
-    let all: Vec<f64> = groups.iter().flatten().copied().flatten().collect();
-    let (_, batch_std) = mean_std(&all);
-    groups
-        .iter()
-        .map(|group| {
-            let known: Vec<f64> = group.iter().copied().flatten().collect();
-            let (mean, std) = mean_std(&known);
-            let divisor = match scale {
-                ScaleRewards::Group => std + EPSILON,
-                ScaleRewards::Batch => batch_std + EPSILON,
-                ScaleRewards::None => 1.0,
-            };
-            group
-                .iter()
-                .map(|reward| reward.map_or(0.0, |r| (r - mean) / divisor))
-                .collect()
-        })
-        .collect()
+impl AdvantageEstimator {
+    /// Whether a sample is only ever compared with others of its group, so that a group of one teaches nothing.
+    pub fn needs_group(self) -> bool {
+        !matches!(self, Self::ReinforcePlusPlus | Self::Remax)
+    }
+}
+
+/// The rewards that are known.
+fn known(group: &[Option<f64>]) -> Vec<f64> {
+    group.iter().copied().flatten().collect()
+}
+
+/// Mean and standard deviation with `n − ddof` in the divisor; zeros for what is not defined.
+fn mean_spread(values: &[f64], ddof: usize) -> (f64, f64) {
+    let n = values.len();
+    if n == 0 {
+        return (0.0, 0.0);
+    }
+    let mean = values.iter().sum::<f64>() / n as f64;
+    if n <= ddof {
+        return (mean, 0.0);
+    }
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - ddof) as f64;
+    (mean, variance.sqrt())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(crate) mod testing {
+    /// Groups in which every reward is known.
+    pub(crate) fn known_groups(groups: &[&[f64]]) -> Vec<Vec<Option<f64>>> {
+        groups
+            .iter()
+            .map(|group| group.iter().copied().map(Some).collect())
+            .collect()
+    }
 
-    #[test]
-    fn a_worked_group() {
-        // mean 0.5, unbiased std of (0, 0, 1, 1) = sqrt(1/3)
-        let a = group_relative(
-            &[vec![Some(0.0), Some(0.0), Some(1.0), Some(1.0)]],
-            ScaleRewards::Group,
-        );
-        let want = 0.5 / ((1.0f64 / 3.0).sqrt() + 1e-4);
-        for (got, want) in a[0].iter().zip([-want, -want, want, want]) {
-            assert!((got - want).abs() < 1e-12);
+    /// Fails where two lists are more than `tolerance` apart.
+    pub(crate) fn assert_near(got: &[f64], want: &[f64], tolerance: f64) {
+        assert_eq!(got.len(), want.len());
+        for (a, b) in got.iter().zip(want) {
+            assert!((a - b).abs() <= tolerance, "{got:?}, expected {want:?}");
         }
-    }
-
-    #[test]
-    fn a_dead_group_gets_no_advantage() {
-        let a = group_relative(
-            &[vec![Some(0.7); 4], vec![Some(0.3)], vec![None, None]],
-            ScaleRewards::Group,
-        );
-        assert!(a.iter().flatten().all(|&a| a == 0.0));
-    }
-
-    #[test]
-    fn batch_scale_divides_by_the_spread_of_all() {
-        let groups = [vec![Some(0.0), Some(1.0)], vec![Some(2.0), Some(3.0)]];
-        let a = group_relative(&groups, ScaleRewards::Batch);
-        let std = (5.0f64 / 3.0).sqrt() + 1e-4;
-        assert!((a[1][1] - 0.5 / std).abs() < 1e-12);
     }
 }

@@ -1,7 +1,9 @@
 //! Credit, objectives, optimizers, stages and the training loop of Ocelli.
 //!
-//! Read [`grpo`] first: it is the loop. [`credit`] and [`objective`] are the mathematics it calls.
+//! Read [`grpo`] first: it is the loop. [`credit`] and [`objective`] are the mathematics it calls, [`algorithm`] the keys that
+//! choose among them.
 
+pub mod algorithm;
 pub mod credit;
 pub mod error;
 pub mod evaluation;

@@ -1,137 +1,137 @@
-//! Objectives: from log-probabilities and advantages to a loss. Pure functions of tensors `[tokens]`.
+//! Objectives: from log-probabilities and advantages to a loss a token. Pure functions, one concept a file.
+//!
+//! Tensors are `[tokens]`: the trained tokens of a packed run of sequences, one after another; padding and prompts are not there.
+//! [`Sequences`] says where each sequence lies. How token losses become one number is [`aggregation`]'s part.
+//! Selections and weights that need the whole batch ([`covariance`], [`dependence`], [`entropy`], [`difficulty`], [`staleness`]) are
+//! functions of plain slices, because no gradient flows through them.
+
+pub mod aggregation;
+pub mod cispo;
+pub mod clip;
+pub mod covariance;
+pub mod dependence;
+pub mod difficulty;
+pub mod entropy;
+pub mod gmpo;
+pub mod kl;
+pub mod likelihood;
+pub mod ratio;
+pub mod sapo;
+pub mod staleness;
+pub mod vespo;
+
+pub use aggregation::{BatchSize, LossAggregation, token_weight};
+pub use cispo::CispoBounds;
+pub use clip::{ClipBounds, clipped_surrogate};
+pub use kl::{KlEstimator, kl};
+pub use ratio::{ImportanceSamplingLevel, Sequences, log_ratio};
+pub use sapo::SapoTemperatures;
+pub use vespo::VespoShape;
 
 use burn::tensor::Tensor;
 
-/// Bounds of the probability ratio: it is clipped to `[1 − low, 1 + high]`.
-#[derive(Clone, Copy, Debug)]
-pub struct ClipBounds {
-    pub low: f64,
-    pub high: f64,
+/// The part of the loss that advantages act on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Surrogate {
+    /// [`clip`].
+    Clip(ClipBounds),
+    /// [`cispo`].
+    Cispo(CispoBounds),
+    /// [`sapo`].
+    Sapo(SapoTemperatures),
+    /// [`gmpo`]; the bounds are of log-ratios.
+    Gmpo(ClipBounds),
+    /// [`vespo`].
+    Vespo(VespoShape),
+    /// [`likelihood::reinforce`].
+    Reinforce,
+    /// The plain ratio, unclipped; the tokens that [`covariance::kl_cov_tokens`] chose also pay `coefficient · |log r|`.
+    KlCov { coefficient: f64 },
 }
 
-/// The clipped surrogate of PPO (Schulman et al. 2017, equation 7), as a loss a token:
-/// `−min(r A, clip(r, 1 − ε_low, 1 + ε_high) A)` with `r = exp(log π − log π_old)`.
-///
-/// All inputs `[tokens]`; the gradient flows through `logprob` only.
-pub fn clipped_surrogate(
-    logprob: Tensor<1>,
-    old_logprob: Tensor<1>,
-    advantage: Tensor<1>,
-    bounds: ClipBounds,
-) -> Tensor<1> {
-    let ratio = (logprob - old_logprob).exp();
-    let clipped = ratio.clone().clamp(1.0 - bounds.low, 1.0 + bounds.high);
-    let plain = ratio * advantage.clone();
-    let clipped = clipped * advantage;
-    // min(a, b) = b where b < a
-    let smaller = clipped.clone().lower(plain.clone());
-    -plain.mask_where(smaller, clipped)
+/// What a surrogate is computed from, each `[tokens]`. Gradients flow through `logprob` only.
+#[derive(Clone)]
+pub struct SurrogateInput<'a> {
+    pub logprob: Tensor<1>,
+    pub old_logprob: Tensor<1>,
+    pub advantage: Tensor<1>,
+    pub sequences: &'a Sequences,
+    pub level: ImportanceSamplingLevel,
+    /// 1 at the tokens that [`covariance`] chose, 0 elsewhere.
+    pub chosen: Option<Tensor<1>>,
 }
 
-/// The k3 estimator of KL(π ‖ π_ref) a token (Schulman 2020): `e^q − q − 1`, `q = log π_ref − log π`. Never negative.
-pub fn k3(logprob: Tensor<1>, reference_logprob: Tensor<1>) -> Tensor<1> {
-    let q = reference_logprob - logprob;
-    q.clone().exp() - q - 1.0
-}
-
-/// How token losses become one number; the preset says which where a recipe does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LossType {
-    /// Mean over sequences of the mean over each sequence's tokens (Shao et al. 2024).
-    Grpo,
-    /// Sum over tokens divided by all trained tokens of the batch (DAPO; Yu et al. 2025).
-    Dapo,
-    /// Sum over tokens divided by sequences × `max_completion_length` (Dr. GRPO; Liu et al. 2025).
-    DrGrpo,
-}
-
-/// What a batch's token losses are divided by, known before it is cut into micro-batches.
-#[derive(Clone, Copy, Debug)]
-pub struct BatchSize {
-    pub sequences: usize,
-    pub tokens: usize,
-    pub max_completion_length: usize,
-}
-
-/// Weight of every token of a sequence of `length` trained tokens, such that the weighted sum over all micro-batches is
-/// the batch's loss: micro-batches then only add up.
-///
-/// ```
-/// use ocelli_learn::objective::{token_weight, BatchSize, LossType};
-/// let batch = BatchSize { sequences: 2, tokens: 8, max_completion_length: 10 };
-/// assert_eq!(token_weight(LossType::Grpo, 2, batch), 0.25);
-/// assert_eq!(token_weight(LossType::Dapo, 2, batch), 0.125);
-/// assert_eq!(token_weight(LossType::DrGrpo, 2, batch), 0.05);
-/// ```
-pub fn token_weight(loss: LossType, length: usize, batch: BatchSize) -> f64 {
-    let divisor = match loss {
-        LossType::Grpo => batch.sequences * length,
-        LossType::Dapo => batch.tokens,
-        LossType::DrGrpo => batch.sequences * batch.max_completion_length,
-    };
-    1.0 / divisor.max(1) as f64
+impl Surrogate {
+    /// The loss of every token.
+    pub fn token_loss(&self, input: SurrogateInput) -> Tensor<1> {
+        let log_ratio = || {
+            log_ratio(
+                input.logprob.clone(),
+                input.old_logprob.clone(),
+                input.level,
+                input.sequences,
+            )
+        };
+        let advantage = input.advantage.clone();
+        match *self {
+            Self::Clip(bounds) => {
+                let loss = clipped_surrogate(log_ratio(), advantage, bounds);
+                match input.chosen {
+                    Some(chosen) => loss * (-chosen + 1.0),
+                    None => loss,
+                }
+            }
+            Self::Cispo(bounds) => {
+                cispo::cispo(input.logprob.clone(), log_ratio(), advantage, bounds)
+            }
+            Self::Sapo(temperatures) => sapo::sapo(log_ratio(), advantage, temperatures),
+            Self::Gmpo(bounds) => {
+                let log_ratio = input.logprob - input.old_logprob;
+                gmpo::gmpo(log_ratio, advantage, bounds, input.sequences)
+            }
+            Self::Vespo(shape) => {
+                let log_ratio = input.logprob.clone() - input.old_logprob;
+                vespo::vespo(input.logprob, log_ratio, advantage, shape, input.sequences)
+            }
+            Self::Reinforce => likelihood::reinforce(input.logprob, advantage),
+            Self::KlCov { coefficient } => {
+                covariance::kl_cov(log_ratio(), advantage, input.chosen, coefficient)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::tensor::Device;
+pub(crate) mod testing {
+    use burn::tensor::{Device, Tensor};
 
-    fn tensor(values: &[f32]) -> Tensor<1> {
+    pub(crate) fn tensor(values: &[f32]) -> Tensor<1> {
         Tensor::from_floats(values, &Device::flex().autodiff())
     }
 
-    fn values(t: Tensor<1>) -> Vec<f32> {
+    pub(crate) fn values(t: Tensor<1>) -> Vec<f32> {
         t.into_data().try_to_vec().unwrap()
     }
 
-    #[test]
-    fn the_ratio_is_clipped_only_where_that_is_worse() {
-        // ratios 1.5, 1.5, 0.5, 0.5 with advantages +1, −1, +1, −1 and ε = 0.2
-        let logprob = tensor(&[1.5f32.ln(), 1.5f32.ln(), 0.5f32.ln(), 0.5f32.ln()]).require_grad();
-        let bounds = ClipBounds {
-            low: 0.2,
-            high: 0.2,
-        };
-        let loss = clipped_surrogate(
-            logprob.clone(),
-            tensor(&[0.0; 4]),
-            tensor(&[1.0, -1.0, 1.0, -1.0]),
-            bounds,
-        );
-        let gradients = &loss.clone().sum().backward();
-        for (got, want) in values(loss).iter().zip([-1.2, 1.5, -0.5, 0.8]) {
-            assert!((got - want).abs() < 1e-6);
-        }
-        // d(−r A)/d log π = −r A where not clipped
-        let gradient = values(logprob.grad(gradients).unwrap());
-        for (got, want) in gradient.iter().zip([0.0, 1.5, -0.5, 0.0]) {
-            assert!((got - want).abs() < 1e-6, "{gradient:?}");
-        }
+    /// Values of `loss(x)` and the gradient of their sum.
+    pub(crate) fn value_and_gradient(
+        x: &[f32],
+        loss: impl Fn(Tensor<1>) -> Tensor<1>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let x = tensor(x).require_grad();
+        let loss = loss(x.clone());
+        let gradients = loss.clone().sum().backward();
+        let gradient = x.grad(&gradients).map_or(vec![0.0; x.dims()[0]], values);
+        (values(loss), gradient)
     }
 
-    #[test]
-    fn on_policy_the_gradient_is_the_policy_gradient() {
-        let logprob = tensor(&[-0.3, -2.0]).require_grad();
-        let bounds = ClipBounds {
-            low: 0.2,
-            high: 0.2,
-        };
-        let loss = clipped_surrogate(
-            logprob.clone(),
-            tensor(&[-0.3, -2.0]),
-            tensor(&[0.7, -1.1]),
-            bounds,
-        );
-        let gradients = loss.sum().backward();
-        let gradient = values(logprob.grad(&gradients).unwrap());
-        assert!((gradient[0] + 0.7).abs() < 1e-6 && (gradient[1] - 1.1).abs() < 1e-6);
-    }
-
-    #[test]
-    fn k3_of_a_worked_example() {
-        let kl = values(k3(tensor(&[-1.0, -1.0]), tensor(&[-1.0, -1.0 + 2f32.ln()])));
-        assert!(kl[0].abs() < 1e-6 && (kl[1] - (2.0 - 2f32.ln() - 1.0)).abs() < 1e-6);
+    pub(crate) fn assert_near(got: &[f32], want: &[f32]) {
+        assert_eq!(got.len(), want.len());
+        for (a, b) in got.iter().zip(want) {
+            assert!(
+                (a - b).abs() <= 1e-5 * b.abs().max(1.0),
+                "{got:?}, expected {want:?}"
+            );
+        }
     }
 }

@@ -8,8 +8,7 @@ use ocelli_reward::{NodeConfig, RewardGraph};
 use ocelli_rollout::SamplingParams;
 use serde::{Deserialize, Serialize};
 
-use crate::credit::ScaleRewards;
-use crate::objective::LossType;
+pub use crate::algorithm::{AlgorithmConfig, Preset};
 use crate::optimizer::OptimConfig;
 
 /// A whole recipe.
@@ -259,90 +258,6 @@ impl RolloutConfig {
     }
 }
 
-/// Coupled settings under one name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Preset {
-    /// Group z-score, symmetric clip 0.2, mean of sequence means.
-    #[default]
-    Grpo,
-    /// No division by the standard deviation; sums divided by a constant.
-    DrGrpo,
-    /// Clip 0.2 below and 0.28 above, mean over all tokens.
-    Dapo,
-}
-
-/// Credit and objective.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AlgorithmConfig {
-    /// Sets the keys below together: `grpo`, `dr_grpo` or `dapo`. Keys given beside it win.
-    pub preset: Preset,
-    /// Weight of the KL penalty against the model at the start of the stage; 0 needs no reference.
-    pub beta: f64,
-    /// The ratio is clipped below 1 − epsilon.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub epsilon: Option<f64>,
-    /// The ratio is clipped above 1 + epsilon_high; by default epsilon.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub epsilon_high: Option<f64>,
-    /// How token losses are averaged: `grpo`, `dapo` or `dr_grpo`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss_type: Option<LossType>,
-    /// What centred rewards are divided by: `group`, `batch` or `none`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scale_rewards: Option<ScaleRewards>,
-    /// Optimizer steps on the same completions.
-    pub num_iterations: usize,
-    /// Control arm: rewards are shuffled over the batch, so that they say nothing about their completions.
-    pub shuffle_rewards: bool,
-}
-
-impl Default for AlgorithmConfig {
-    fn default() -> Self {
-        Self {
-            preset: Preset::default(),
-            beta: 0.0,
-            epsilon: None,
-            epsilon_high: None,
-            loss_type: None,
-            scale_rewards: None,
-            num_iterations: 1,
-            shuffle_rewards: false,
-        }
-    }
-}
-
-impl AlgorithmConfig {
-    /// Lower and upper width of the clip.
-    pub fn epsilons(&self) -> (f64, f64) {
-        let low = self.epsilon.unwrap_or(0.2);
-        let preset_high = if self.preset == Preset::Dapo {
-            0.28
-        } else {
-            low
-        };
-        (low, self.epsilon_high.unwrap_or(preset_high))
-    }
-
-    /// How token losses are averaged.
-    pub fn loss_type(&self) -> LossType {
-        self.loss_type.unwrap_or(match self.preset {
-            Preset::Grpo => LossType::Grpo,
-            Preset::DrGrpo => LossType::DrGrpo,
-            Preset::Dapo => LossType::Dapo,
-        })
-    }
-
-    /// What centred rewards are divided by.
-    pub fn scale_rewards(&self) -> ScaleRewards {
-        self.scale_rewards.unwrap_or(match self.preset {
-            Preset::DrGrpo => ScaleRewards::None,
-            Preset::Grpo | Preset::Dapo => ScaleRewards::Group,
-        })
-    }
-}
-
 /// When a stage ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -484,10 +399,10 @@ impl StageConfig {
         RewardGraph::new(&self.reward).map_err(|e| format!("{name}: {e}"))?;
         let rollout = self.rollout.clone().unwrap_or_default();
         require(
-            rollout.num_generations >= 2,
+            rollout.num_generations >= 1,
             name,
             "rollout.num_generations",
-            "at least 2: a group of one has nothing to compare with",
+            "at least 1",
         )?;
         require(
             rollout.max_completion_length > 0,
@@ -508,41 +423,8 @@ impl StageConfig {
             "above 0 and at most 1",
         )?;
         let algorithm = self.algorithm.clone().unwrap_or_default();
-        let (low, high) = algorithm.epsilons();
-        require(
-            (0.0..=1.0).contains(&low),
-            name,
-            "algorithm.epsilon",
-            "between 0 and 1",
-        )?;
-        require(high >= 0.0, name, "algorithm.epsilon_high", "0 or more")?;
-        require(
-            algorithm.num_iterations >= 1,
-            name,
-            "algorithm.num_iterations",
-            "at least 1",
-        )?;
-        require(algorithm.beta >= 0.0, name, "algorithm.beta", "0 or more")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn presets_set_what_is_not_given() {
-        let dapo = AlgorithmConfig {
-            preset: Preset::Dapo,
-            ..AlgorithmConfig::default()
-        };
-        assert_eq!(dapo.epsilons(), (0.2, 0.28));
-        assert_eq!(dapo.loss_type(), LossType::Dapo);
-        let grpo = AlgorithmConfig {
-            epsilon: Some(0.1),
-            ..AlgorithmConfig::default()
-        };
-        assert_eq!(grpo.epsilons(), (0.1, 0.1));
-        assert_eq!(grpo.loss_type(), LossType::Grpo);
+        algorithm
+            .check(rollout.num_generations)
+            .map_err(|e| format!("{name}: {e}"))
     }
 }

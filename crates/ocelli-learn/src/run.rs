@@ -9,6 +9,7 @@ use ocelli_model::checkpoint::{Checkpoint, write_file};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::algorithm::AlgorithmState;
 use crate::error::LearnError;
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
@@ -41,6 +42,8 @@ pub struct Progress {
 const STATE: &str = "trainer/state.json";
 /// File in a checkpoint that holds the optimizer's moments.
 const OPTIMIZER: &str = "trainer/optimizer.safetensors";
+/// File in a checkpoint that holds [`AlgorithmState`], when there is something to remember.
+const ALGORITHM: &str = "trainer/algorithm.json";
 
 /// File that an open run holds a lock on.
 const LOCK: &str = ".lock";
@@ -188,6 +191,7 @@ impl Run {
         kind: &str,
         progress: &Progress,
         optimizer: &Optimizer,
+        algorithm: &AlgorithmState,
     ) -> Result<PathBuf, LearnError> {
         let folder = self.folder.join(format!(
             "checkpoints/{}-{kind}-step-{:06}",
@@ -197,6 +201,10 @@ impl Run {
         let state = format!("{:#}\n", json!(progress));
         checkpoint.save(&folder, |partial| {
             write_file(&partial.join(STATE), state.as_bytes())?;
+            if *algorithm != AlgorithmState::default() {
+                let text = format!("{:#}\n", json!(algorithm));
+                write_file(&partial.join(ALGORITHM), text.as_bytes())?;
+            }
             optimizer.save(&partial.join(OPTIMIZER))
         })?;
         Ok(folder)
@@ -253,6 +261,22 @@ impl Run {
     pub fn optimizer_state(checkpoint: &Path) -> Result<Vec<u8>, LearnError> {
         let path = checkpoint.join(OPTIMIZER);
         fs::read(&path).map_err(LearnError::file(&path))
+    }
+
+    /// What the algorithm remembered when a checkpoint was written.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn algorithm_state(checkpoint: &Path) -> Result<AlgorithmState, LearnError> {
+        let path = checkpoint.join(ALGORITHM);
+        if !path.is_file() {
+            return Ok(AlgorithmState::default());
+        }
+        let text = fs::read_to_string(&path).map_err(LearnError::file(&path))?;
+        serde_json::from_str(&text).map_err(|e| LearnError::Resume {
+            message: e.to_string(),
+            path,
+        })
     }
 
     /// Drops what was written after `progress`, so that a resumed run writes it again: lines of metrics past the step, and

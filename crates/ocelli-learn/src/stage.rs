@@ -9,6 +9,7 @@ use ocelli_core::{Episode, Metrics, Task, Verdict};
 use ocelli_data::{Dataset, epoch_order};
 use ocelli_rollout::Policy;
 
+use crate::algorithm::AlgorithmState;
 use crate::error::LearnError;
 use crate::observer::Observer;
 use crate::optimizer::{NamedGradients, Optimizer, StepReport};
@@ -28,6 +29,8 @@ pub struct Session<'a> {
     pub stop: &'a AtomicBool,
     /// Tokens trained on so far.
     pub tokens: u64,
+    /// What the stage's algorithm remembers.
+    pub state: AlgorithmState,
 }
 
 /// A stage of the recipe and where it begins.
@@ -204,6 +207,7 @@ fn save(session: &Session, plan: &StagePlan, step: u64) -> Result<(), LearnError
         plan.config.kind.name(),
         &progress,
         &plan.optimizer,
+        &session.state,
     )?;
     Ok(())
 }

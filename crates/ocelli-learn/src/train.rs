@@ -12,6 +12,7 @@ use ocelli_reward::RewardGraph;
 use ocelli_rollout::Policy;
 use serde_json::Value;
 
+use crate::algorithm::AlgorithmState;
 use crate::error::LearnError;
 use crate::evaluation::{EvalRow, Moment, answer, gallery, summarise};
 use crate::observer::Observer;
@@ -248,6 +249,7 @@ fn session<'a>(
         log_episodes_steps: recipe.run.log_episodes_steps,
         stop,
         tokens: 0,
+        state: AlgorithmState::default(),
     }
 }
 
@@ -276,6 +278,10 @@ fn run_stages(
         let resumed = from
             .as_ref()
             .filter(|(progress, _)| progress.stage == index);
+        session.state = match resumed {
+            Some((_, path)) => Run::algorithm_state(path)?,
+            None => AlgorithmState::default(),
+        };
         let mut plan = StagePlan {
             index,
             config,
@@ -337,11 +343,8 @@ fn reference(
     session: &Session,
     stage: usize,
 ) -> Result<Option<QwenVl>, LearnError> {
-    let beta = recipe.stage[stage]
-        .algorithm
-        .as_ref()
-        .map_or(0.0, |a| a.beta);
-    if beta == 0.0 {
+    let algorithm = recipe.stage[stage].algorithm.clone().unwrap_or_default();
+    if algorithm.resolve().kl.is_none() {
         return Ok(None);
     }
     let device = &session.policy.device;

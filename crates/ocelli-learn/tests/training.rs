@@ -307,7 +307,7 @@ fn shared_trees(policy: &Policy, groups: &[Group]) -> Vec<Tree> {
     groups
         .iter()
         .map(|group| {
-            let mut trees = ocelli_learn::grpo::trees(policy, group).unwrap();
+            let mut trees = ocelli_learn::grpo::trees(policy, group, &group.images).unwrap();
             assert_eq!(trees.len(), 1);
             trees.remove(0)
         })
@@ -480,6 +480,17 @@ fn micro_batches_add_up_to_the_whole_batch() {
         };
         kinds.push(("grpo", vec![change, "stage.0.algorithm.beta=0.1"]));
     }
+    // Ratios of sequences, tokens chosen from the whole batch, a second look at damaged pictures.
+    for change in [
+        "stage.0.algorithm.preset=gspo",
+        "stage.0.algorithm.preset=gmpo",
+        "stage.0.algorithm.preset=kl_cov",
+        "stage.0.algorithm.preset=vppo",
+        "stage.0.algorithm.preset=reinforce++",
+        "stage.0.algorithm.top_entropy_quantile=0.4",
+    ] {
+        kinds.push(("grpo", vec![change]));
+    }
     for (kind, extra) in kinds {
         let folder = tempfile::tempdir().unwrap();
         let warm = warm_checkpoint(folder.path());
@@ -561,6 +572,86 @@ fn every_loss_type_learns_from_finite_numbers() {
         norms.insert(format!("{:.6}", number(&rows[0], "grad_norm")));
     }
     assert_eq!(norms.len(), 3, "the loss types differ: {norms:?}");
+}
+
+#[test]
+fn every_preset_takes_sound_steps() {
+    for preset in [
+        "lite_ppo",
+        "gspo_token",
+        "bn-gspo",
+        "cispo",
+        "sapo",
+        "luspo",
+        "vespo",
+        "gdpo",
+        "rloo",
+        "reinforce++-baseline",
+        "remax",
+        "opo",
+        "gpg",
+        "pass_at_k",
+        "clip_cov",
+        "easy-r1",
+        "ema-grpo",
+        "univg-r1",
+        "softmax_likelihood",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let change = format!("stage.0.algorithm.preset={preset}");
+        let twice = "stage.0.algorithm.num_iterations=2";
+        let recipe = grpo_recipe(folder.path(), &[&change, twice, "stage.0.exit.max_steps=1"]);
+        let row = metrics(&run(&recipe, preset).folder).remove(0);
+        assert!(number(&row, "loss").is_finite(), "{preset}: {row}");
+        assert!(number(&row, "grad_norm") > 0.0, "{preset}: {row}");
+        assert!(row.get("skipped").is_none(), "{preset}: {row}");
+        let share = number(&row, "effective_sample_size");
+        assert!(share > 0.5 && share <= 1.0 + 1e-9, "{preset}: {row}");
+    }
+}
+
+#[test]
+fn a_reward_can_pay_for_distance_from_the_reference() {
+    let rows = |place: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let place = format!("stage.0.algorithm.kl_in={place}");
+        let changes = [
+            place.as_str(),
+            "stage.0.algorithm.beta=0.5",
+            "stage.0.algorithm.kl_estimator=k3",
+            "stage.0.exit.max_steps=3",
+        ];
+        metrics(&run(&grpo_recipe(folder.path(), &changes), "kl").folder)
+    };
+    let (loss, reward) = (rows("loss"), rows("reward"));
+    // Both measure the same policies at first, before and after a step that no penalty bends.
+    assert!(number(&reward[0], "kl").abs() < 1e-9);
+    let (a, b) = (number(&loss[1], "kl"), number(&reward[1], "kl"));
+    assert!(a > 0.0 && (a - b).abs() < 1e-3 * a, "{a} {b}");
+    assert_ne!(
+        number(&loss[2], "grad_norm"),
+        number(&reward[2], "grad_norm")
+    );
+}
+
+#[test]
+fn what_an_algorithm_remembers_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = grpo_recipe(
+        folder.path(),
+        &[
+            "stage.0.algorithm.preset=ema-grpo",
+            "stage.0.exit.max_steps=1",
+        ],
+    );
+    let checkpoint = run(&recipe, "ema").checkpoint.unwrap();
+    let state = Run::algorithm_state(&checkpoint).unwrap();
+    // The rows of the generator are of one task, whose rewards differ.
+    assert_ne!(state, ocelli_learn::algorithm::AlgorithmState::default());
+    let folder = tempfile::tempdir().unwrap();
+    let plain = grpo_recipe(folder.path(), &["stage.0.exit.max_steps=1"]);
+    let checkpoint = run(&plain, "plain").checkpoint.unwrap();
+    assert!(!checkpoint.join("trainer/algorithm.json").exists());
 }
 
 #[test]
@@ -866,6 +957,7 @@ fn a_checkpoint_loads_as_it_was_in_memory() {
         log_episodes_steps: 0,
         stop: &stop,
         tokens: 0,
+        state: ocelli_learn::algorithm::AlgorithmState::default(),
     };
     let mut plan = StagePlan {
         index: 0,
@@ -939,6 +1031,7 @@ fn a_row_without_an_answer_is_named_by_a_supervised_stage() {
         log_episodes_steps: 0,
         stop: &stop,
         tokens: 0,
+        state: ocelli_learn::algorithm::AlgorithmState::default(),
     };
     let mut plan = StagePlan {
         index: 0,

@@ -141,6 +141,18 @@ impl RewardGraph {
         })
     }
 
+    /// Weight of each node's score in the reward at this point of the stage, in the nodes' order; 0 for nodes that are no part of it.
+    pub fn weights(&self, progress: Progress) -> Vec<f64> {
+        let weight = |node: &Node| {
+            if node.rewards() {
+                node.weight.at(progress)
+            } else {
+                0.0
+            }
+        };
+        self.nodes.iter().map(weight).collect()
+    }
+
     /// Judges the episodes of one step, given group by group, and writes of each `outcome.verdicts`, one a node,
     /// `outcome.reward` and `outcome.sample_weight`, over whatever stood there.
     ///
