@@ -18,6 +18,7 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod graph;
+pub mod math;
 mod payload;
 mod statistics;
 mod suggest;
