@@ -254,7 +254,7 @@ fn read_all(found: &Found<'_>) -> (Option<Expression>, String) {
                 other => elements.push(other),
             }
         }
-        return (Some(Expression::Set(elements)), texts.join("and"));
+        return (Some(Expression::set(elements)), texts.join("and"));
     }
     (expressions.swap_remove(0), texts.swap_remove(0))
 }

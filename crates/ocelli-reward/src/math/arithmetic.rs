@@ -82,6 +82,14 @@ pub(super) fn arithmetic_at(
     if !may_read(run) {
         return None;
     }
+    // A number with a leading zero makes it a date or a code.
+    let numbers = text[start..run].split(|c: char| !c.is_ascii_digit() && c != '.');
+    if numbers
+        .into_iter()
+        .any(|number| number.len() > 1 && number.starts_with('0') && !number.contains('.'))
+    {
+        return None;
+    }
     // The longest stretch with an operator in it that is not its last character.
     let first_operator = start + 1 + text[start + 1..run].find(is_operator)?;
     let after_operator = first_operator
@@ -172,5 +180,6 @@ mod tests {
         assert_eq!(read("34"), None);
         assert_eq!(read("34 "), None);
         assert_eq!(read("3/4m"), None);
+        assert_eq!(read("2024-05-06"), None);
     }
 }

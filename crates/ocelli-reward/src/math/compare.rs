@@ -1,6 +1,6 @@
 //! Whether an answer says what the gold answer says: the rules of `math_verify.verify`.
 
-use num_traits::Signed;
+use num_traits::{One, Signed};
 
 use super::budget::Budget;
 use super::equality::{self, approximation, rounded};
@@ -203,10 +203,18 @@ impl Comparer<'_> {
         {
             return Ok(true);
         }
-        let Some(ratio) = equality::ratio(&gold_difference, &answer_difference, self.budget)?
-        else {
+        let ratio = if symmetric {
+            equality::ratio_of_zeros(&gold_difference, &answer_difference, self.budget)?
+        } else {
+            equality::ratio(&gold_difference, &answer_difference, self.budget)?
+        };
+        let Some(ratio) = ratio else {
             return Ok(false);
         };
+        // Who is asked for x = 5 must not answer with the equation 2x = 10 of the question.
+        if gold.is_solved() && !ratio.abs().is_one() {
+            return Ok(false);
+        }
         Ok(symmetric || ratio.is_positive() == (gold.comparison == answer.comparison))
     }
 
@@ -289,11 +297,10 @@ impl Comparer<'_> {
         if gold.len() > MAX_ELEMENTS || answer.len() > MAX_ELEMENTS {
             return Err(MathFailure::TooLarge);
         }
-        let gold = self.distinct(gold)?;
-        let mut left = self.distinct(answer)?;
-        if gold.len() != left.len() {
+        if gold.len() != answer.len() {
             return Ok(false);
         }
+        let mut left: Vec<&Expression> = answer.iter().collect();
         'gold: for element in gold {
             for place in 0..left.len() {
                 if self.equal(element, left[place])? {
@@ -305,18 +312,6 @@ impl Comparer<'_> {
         }
         Ok(true)
     }
-
-    /// The elements without those that occur again as written.
-    fn distinct<'e>(&self, elements: &'e [Expression]) -> Result<Vec<&'e Expression>, MathFailure> {
-        let mut distinct: Vec<&Expression> = Vec::with_capacity(elements.len());
-        for element in elements {
-            self.budget.spend(1 + distinct.len() / 16)?;
-            if !distinct.contains(&element) {
-                distinct.push(element);
-            }
-        }
-        Ok(distinct)
-    }
 }
 
 /// One statement of a chain.
@@ -325,6 +320,21 @@ struct Link<'a> {
     left: &'a Expression,
     comparison: Comparison,
     right: &'a Expression,
+}
+
+impl Link<'_> {
+    /// Whether a name stands against a value without names.
+    fn is_solved(self) -> bool {
+        let is_name =
+            |side: &Expression| matches!(side, Expression::Symbol(_) | Expression::Apply(..));
+        is_name(self.left) && !has_name(self.right) || is_name(self.right) && !has_name(self.left)
+    }
+}
+
+fn has_name(expression: &Expression) -> bool {
+    let mut found = false;
+    expression.walk(&mut |part| found |= matches!(part, Expression::Symbol(_)));
+    found
 }
 
 /// `a < b < c` as `a < b` and `b < c`.

@@ -63,10 +63,35 @@ pub(super) fn ratio(
     right: &Expression,
     budget: &Budget,
 ) -> Result<Option<BigRational>, MathFailure> {
+    compared(left, right, budget, Quotient::ratio)
+}
+
+/// The same of what is left of both without their denominators: `y − 1/x` and `xy − 1` are 0 at the same places.
+///
+/// # Errors
+/// [`MathFailure::OverBudget`].
+pub(super) fn ratio_of_zeros(
+    left: &Expression,
+    right: &Expression,
+    budget: &Budget,
+) -> Result<Option<BigRational>, MathFailure> {
+    compared(left, right, budget, |left, right, _, _| {
+        Ok(left.ratio_of_numerators(right))
+    })
+}
+
+type Compare = fn(&Quotient, &Quotient, &Ring, &Budget) -> Result<Option<BigRational>, MathFailure>;
+
+fn compared(
+    left: &Expression,
+    right: &Expression,
+    budget: &Budget,
+    compare: Compare,
+) -> Result<Option<BigRational>, MathFailure> {
     let ring = Ring::default();
     let forms =
         normal(left, &ring, budget).and_then(|left| Ok((left, normal(right, &ring, budget)?)));
-    match forms.and_then(|(left, right)| left.ratio(&right, &ring, budget)) {
+    match forms.and_then(|(left, right)| compare(&left, &right, &ring, budget)) {
         Err(MathFailure::OverBudget) => Err(MathFailure::OverBudget),
         Err(_) => Ok(None),
         found => found,

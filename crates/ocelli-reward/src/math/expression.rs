@@ -4,6 +4,9 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, Zero};
 
+/// Longest set in which repetitions are looked for; a longer one is never compared.
+const MAX_DISTINCT: usize = 100;
+
 /// A parsed answer or a part of one.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Expression {
@@ -162,6 +165,17 @@ impl Expression {
         }
     }
 
+    /// A set: what is written twice counts once.
+    pub(super) fn set(elements: Vec<Self>) -> Self {
+        let mut distinct: Vec<Self> = Vec::with_capacity(elements.len());
+        for element in elements {
+            if distinct.len() > MAX_DISTINCT || !distinct.contains(&element) {
+                distinct.push(element);
+            }
+        }
+        Self::Set(distinct)
+    }
+
     /// A sum without sums directly in it.
     pub(super) fn sum(terms: Vec<Self>) -> Self {
         let mut flat = Vec::with_capacity(terms.len());
@@ -214,6 +228,8 @@ impl Expression {
             | Self::Product(parts)
             | Self::Apply(_, parts)
             | Self::Tuple(parts) => parts.iter().all(Self::is_only_symbols),
+            // A point looks like an interval: (x, y) = (2, 3).
+            Self::Interval(ends) => ends.start.is_only_symbols() && ends.end.is_only_symbols(),
             _ => false,
         }
     }

@@ -435,7 +435,7 @@ impl<'a> Scan<'a> {
         lines: bool,
     ) -> Option<(&'a str, usize)> {
         let inside = rest.strip_prefix(open)?;
-        let mut from = 1;
+        let mut from = inside.chars().next()?.len_utf8();
         loop {
             let offset = inside.get(from..)?.find(close);
             let length = from + offset?;

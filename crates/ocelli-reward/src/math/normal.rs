@@ -84,7 +84,11 @@ pub(super) fn normal(
             if let Some(value) = constants.and_then(|constants| exact(*function, &constants)) {
                 return Ok(Quotient::constant(bounded(value)?));
             }
-            opaque(&format!("{function:?}"), &forms, None, ring)
+            match function {
+                Function::Factorial => factorial(&forms[0], ring, budget),
+                Function::Binomial => binomial(&forms, ring, budget),
+                _ => opaque(&format!("{function:?}"), &forms, None, ring),
+            }
         }
         Expression::Apply(name, arguments) => {
             let mut forms = Vec::with_capacity(arguments.len());
@@ -110,6 +114,14 @@ impl Quotient {
         Some(self.numerator.as_constant()? / self.denominator.as_constant()?)
     }
 
+    /// The term without generators of a polynomial, 0 for a quotient.
+    fn constant_term(&self) -> BigRational {
+        match self.denominator.as_constant() {
+            Some(_) => self.numerator.constant_term(),
+            None => BigRational::zero(),
+        }
+    }
+
     pub(super) fn is_zero(&self) -> bool {
         self.numerator.is_zero()
     }
@@ -123,11 +135,12 @@ impl Quotient {
     ) -> Result<Option<BigRational>, MathFailure> {
         let left = self.numerator.multiply(&other.denominator, ring, budget)?;
         let right = other.numerator.multiply(&self.denominator, ring, budget)?;
-        if left.is_zero() || right.is_zero() {
-            return Ok(None);
-        }
-        let ratio = left.leading_coefficient() / right.leading_coefficient();
-        Ok((left == right.scaled(&ratio)).then_some(ratio))
+        Ok(ratio(&left, &right))
+    }
+
+    /// The same of the numerators alone.
+    pub(super) fn ratio_of_numerators(&self, other: &Self) -> Option<BigRational> {
+        ratio(&self.numerator, &other.numerator)
     }
 
     pub(super) fn subtract(
@@ -206,6 +219,14 @@ impl Quotient {
             Ok(power)
         }
     }
+}
+
+fn ratio(left: &Polynomial, right: &Polynomial) -> Option<BigRational> {
+    if left.is_zero() || right.is_zero() {
+        return None;
+    }
+    let ratio = left.leading_coefficient() / right.leading_coefficient();
+    (*left == right.scaled(&ratio)).then_some(ratio)
 }
 
 fn generator(ring: &Ring, name: String) -> Quotient {
@@ -397,6 +418,64 @@ fn factors(value: &BigInt, budget: &Budget) -> Result<Vec<(BigInt, u32)>, MathFa
         }
     }
     Ok(found)
+}
+
+/// `(m + c)! = (m + c) … (m + 1) m!` where c is the whole part of the constant term, so that (n + 1)! = (n + 1) n!.
+fn factorial(argument: &Quotient, ring: &Ring, budget: &Budget) -> Result<Quotient, MathFailure> {
+    let shift = argument.constant_term().floor().to_integer();
+    let Some(steps) = shift.to_i32().filter(|steps| steps.abs() <= 20) else {
+        return opaque("Factorial", std::slice::from_ref(argument), None, ring);
+    };
+    let least = argument.subtract(
+        &Quotient::constant(BigRational::from_integer(steps.into())),
+        ring,
+        budget,
+    )?;
+    let mut value = opaque("Factorial", std::slice::from_ref(&least), None, ring)?;
+    for step in 1..=steps {
+        let factor = least.add(
+            &Quotient::constant(BigRational::from_integer(step.into())),
+            ring,
+            budget,
+        )?;
+        value = value.multiply(&factor, ring, budget)?;
+    }
+    for step in 0..-steps {
+        let factor = least.add(
+            &Quotient::constant(BigRational::from_integer((-step).into())),
+            ring,
+            budget,
+        )?;
+        value = value.multiply(&factor.inverted()?, ring, budget)?;
+    }
+    Ok(value)
+}
+
+/// `n (n − 1) … (n − k + 1) / k!` for a number k.
+fn binomial(arguments: &[Quotient], ring: &Ring, budget: &Budget) -> Result<Quotient, MathFailure> {
+    let [n, k] = arguments else {
+        return Err(MathFailure::Undecided);
+    };
+    let small = k
+        .as_constant()
+        .filter(BigRational::is_integer)
+        .and_then(|k| k.to_integer().to_i64());
+    let Some(times) = small.filter(|times| (0..=20).contains(times)) else {
+        return opaque("Binomial", arguments, None, ring);
+    };
+    let mut value = Quotient::constant(BigRational::one());
+    for step in 0..times {
+        let factor = n.subtract(
+            &Quotient::constant(BigRational::from_integer(step.into())),
+            ring,
+            budget,
+        )?;
+        let over = Quotient::constant(BigRational::new(BigInt::one(), BigInt::from(step + 1)));
+        value = value
+            .multiply(&factor, ring, budget)?
+            .multiply(&over, ring, budget)?;
+    }
+    Ok(value)
 }
 
 /// The value of a function of numbers that is a number for sure.

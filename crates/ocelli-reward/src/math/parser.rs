@@ -748,7 +748,7 @@ impl<'t> Parser<'t> {
             return Ok(Expression::Function(Function::Binomial, elements));
         }
         self.expect('}')?;
-        Ok(one_or(elements, Expression::Set))
+        Ok(one_or(elements, Expression::set))
     }
 
     /// `\{…\}`
@@ -764,7 +764,7 @@ impl<'t> Parser<'t> {
             return Err(MathFailure::Unreadable);
         }
         self.at += 1;
-        Ok(Expression::Set(elements))
+        Ok(Expression::set(elements))
     }
 
     /// Behind `(` or `[`: a group, an interval, or a point.
@@ -882,10 +882,10 @@ fn spread_assignment(mut groups: Vec<Vec<Expression>>) -> Vec<Vec<Expression>> {
 /// One element as it is, several as a set, several lists as a set of points.
 fn gathered(mut groups: Vec<Vec<Expression>>) -> Expression {
     if groups.len() == 1 {
-        return one_or(groups.swap_remove(0), Expression::Set);
+        return one_or(groups.swap_remove(0), Expression::set);
     }
     if groups.iter().all(|group| group.len() == 1) {
-        return Expression::Set(groups.concat());
+        return Expression::set(groups.concat());
     }
     Expression::Set(groups.into_iter().map(Expression::Tuple).collect())
 }

@@ -78,6 +78,14 @@ impl Polynomial {
         }
     }
 
+    /// The term without generators.
+    pub(super) fn constant_term(&self) -> BigRational {
+        self.terms
+            .get(&Vec::new())
+            .cloned()
+            .unwrap_or_else(BigRational::zero)
+    }
+
     /// The coefficient of the last monomial, 1 for the zero polynomial.
     pub(super) fn leading_coefficient(&self) -> BigRational {
         self.terms

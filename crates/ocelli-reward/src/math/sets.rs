@@ -197,7 +197,10 @@ fn end<'e>(written: &'e Expression, open: bool, budget: &Budget) -> Option<End<'
 }
 
 fn same(a: f64, b: f64) -> bool {
-    a == b || (a - b).abs() <= CLOSE * a.abs().max(b.abs()).max(1.0)
+    a == b
+        || (a.is_finite()
+            && b.is_finite()
+            && (a - b).abs() <= CLOSE * a.abs().max(b.abs()).max(1.0))
 }
 
 fn is_empty(piece: &Piece<'_>) -> bool {
