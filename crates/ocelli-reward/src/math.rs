@@ -48,7 +48,7 @@ const MAX_ATTEMPTS: usize = 24;
 /// How answers are found and compared. The defaults are math-verify's, but for `gold_is_text`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Look for the gold answer in a text too, as math-verify does: `2x + 3` without delimiters is then 2. When off,
+    /// Look for the gold answer in a text too, as math-verify does: `2x + 3` without delimiters is then 3. When off,
     /// a gold answer without `$`, `\(`, `\[` or `\boxed` is read as it stands, if it can be.
     pub gold_is_text: bool,
     /// A box comes before "the final answer is", as in TRL's accuracy reward.
@@ -222,10 +222,23 @@ fn read_gold(gold: &str, options: &Options) -> Result<Answer, MathFailure> {
         return extract_with(gold, options).map_err(|_| MathFailure::NoGold);
     }
     let whole = Answer::new(gold).map_err(|_| MathFailure::NoGold)?;
-    if whole.is_mathematics() {
+    if whole.is_mathematics() && !is_sentence(gold) {
         return Ok(whole);
     }
     Ok(extract_with(gold, options).unwrap_or(whole))
+}
+
+/// Whether a number stands among words: `The sum is 5.`, which letter by letter would be a product.
+fn is_sentence(text: &str) -> bool {
+    let is_word = |piece: &&str| {
+        let letters = piece.trim_matches(|c: char| c.is_ascii_punctuation() && c != '\\');
+        letters.len() > 1
+            && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
+            && functions::function_named(letters).is_none()
+    };
+    let words: Vec<&str> = text.split_whitespace().filter(is_word).collect();
+    let long = words.iter().any(|word| word.len() > 3);
+    (words.len() > 1 || long) && text.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 /// The last part of `text`, cut at a character.
@@ -296,4 +309,114 @@ fn last_side(latex: &str) -> Option<&str> {
         return None;
     }
     latex.rsplit('=').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(gold: &str, answer: &str) -> bool {
+        equivalent(&Answer::new(gold).unwrap(), &Answer::new(answer).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn spellings_of_one_value_are_equal() {
+        for (gold, answer) in [
+            (r"\frac{3}{2}", r"1\frac12"),
+            ("1,234.5", r"\frac{2469}{2}"),
+            ("50\\%", "0.5"),
+            ("0.1\\overline{6}", r"\frac16"),
+            (r"\sqrt{3+2\sqrt{2}}", r"1+\sqrt2"),
+            (r"\sin 30^\circ", r"\frac12"),
+            (r"\log_2 8", "3"),
+            (r"\frac{x^2-1}{x-1}", "x+1"),
+            (r"(n+1)!", r"(n+1)\,n!"),
+            (r"(1+i)^2", "2i"),
+            (r"\{1,2\}", "2, 1"),
+            (r"[0,2]\setminus\{1\}", r"[0,1)\cup(1,2]"),
+            ("5", "x = 5"),
+            ("y = 2x", "y - 2x = 0"),
+            ("1 < x < 2", "(1, 2)"),
+            (
+                r"\begin{pmatrix}2\\4\end{pmatrix}",
+                r"2\begin{bmatrix}1\\2\end{bmatrix}",
+            ),
+            (r"\text{Yes}", "yes"),
+        ] {
+            assert!(judged(gold, answer), "{gold} and {answer}");
+        }
+    }
+
+    #[test]
+    fn near_or_related_values_are_different() {
+        for (gold, answer) in [
+            ("0.33", r"\frac13"),
+            (r"\pi", "3.14"),
+            // These agree in 30 digits.
+            (r"e^{\pi\sqrt{163}}", "262537412640768744"),
+            // The difference is beyond the digits that are kept.
+            (r"10^{200}\sqrt{2}+\pi", r"10^{200}\sqrt{2}+e"),
+            (r"10^{-300}\pi", r"2\cdot10^{-300}\pi"),
+            (r"\sqrt{x^2}", "x"),
+            (r"9^{9^{9^9}}", r"9^{9^{9^8}}"),
+            ("(1,2)", "[1,2]"),
+            ("(1,2,3)", "(1,3,2)"),
+            ("x = 5", "2x = 10"),
+            ("x > 1", "x < 1"),
+            ("(1, 2)", "1 < x < 2"),
+            ("x + 1", "y + 1"),
+            (r"[2,\infty)", r"(-\infty,-1)\cup(1,\infty)"),
+        ] {
+            assert!(!judged(gold, answer), "{gold} and {answer}");
+        }
+    }
+
+    #[test]
+    fn options_change_what_they_say() {
+        let score = |text, gold, options: Options| score(text, gold, &options).unwrap();
+        let loose = Options {
+            strict: false,
+            ..Options::default()
+        };
+        assert!(score("$y+1$", "x+1", loose));
+        let sets = Options {
+            allow_set_relation_comp: true,
+            ..Options::default()
+        };
+        assert!(score("$1<x<2$", "(1,2)", sets));
+        let text = r"\boxed{4}, so the final answer is $5$.";
+        assert!(score(text, "5", Options::default()));
+        let boxed = Options {
+            boxed_first: true,
+            ..Options::default()
+        };
+        assert!(score(text, "4", boxed));
+        let coarse = Options {
+            float_rounding: 2,
+            ..Options::default()
+        };
+        assert!(score("$0.333$", r"\frac13", coarse));
+        let as_text = Options {
+            gold_is_text: true,
+            ..Options::default()
+        };
+        assert!(score("$3$", "2x + 3", as_text));
+        assert!(score("$2x+3$", "2x + 3", Options::default()));
+        assert!(score("$5$", "The sum is 5.", Options::default()));
+        assert!(score("$2\\sin x$", "2 sin x", Options::default()));
+    }
+
+    #[test]
+    fn missing_answers_are_failures() {
+        let options = Options::default();
+        assert_eq!(score("no idea", "5", &options), Err(MathFailure::NoAnswer));
+        assert_eq!(score("$5$", " ", &options), Err(MathFailure::NoGold));
+    }
+
+    #[test]
+    fn answers_keep_their_text() {
+        assert_eq!(extract(r"so \boxed{5 \text{ cm}}").unwrap().text(), "5");
+        let text = extract(r"\boxed{x ☃}").unwrap();
+        assert_eq!((text.text(), text.is_mathematics()), ("x☃", false));
+    }
 }

@@ -11,6 +11,9 @@ use super::real::Real;
 /// Bits of the mantissa that are kept.
 const PRECISION: u64 = 320;
 
+/// Largest exponent by magnitude: sums of two of them are far from overflow.
+const LARGEST_EXPONENT: i64 = 1 << 50;
+
 /// Largest exponent of two of an angle or of an argument of `exp`.
 const LARGEST_ARGUMENT: i64 = 40;
 
@@ -59,11 +62,20 @@ fn fixed(scaled: BigInt) -> BigFloat {
 }
 
 impl BigFloat {
+    /// Beyond the largest exponents a number becomes the largest one, or 0.
     fn new(mantissa: BigInt, exponent: i64) -> Self {
         let excess = mantissa.bits().saturating_sub(PRECISION);
+        let mantissa = mantissa >> excess;
+        let exponent = exponent + excess as i64;
+        if mantissa.is_zero() || exponent < -LARGEST_EXPONENT {
+            return Self {
+                mantissa: BigInt::zero(),
+                exponent: 0,
+            };
+        }
         Self {
-            mantissa: mantissa >> excess,
-            exponent: exponent + excess as i64,
+            mantissa,
+            exponent: exponent.min(LARGEST_EXPONENT),
         }
     }
 
@@ -94,7 +106,7 @@ impl BigFloat {
             .is_some_and(|magnitude| magnitude > LARGEST_ARGUMENT)
     }
 
-    /// The nearest whole number, for magnitudes up to 2^62.
+    /// The nearest whole number, for magnitudes up to 2^2,000.
     fn rounded(&self) -> Option<BigInt> {
         if self.magnitude().is_some_and(|magnitude| magnitude > 2_000) {
             return None;

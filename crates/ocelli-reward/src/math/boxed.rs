@@ -9,6 +9,9 @@ pub(super) enum Boxes {
     Last,
 }
 
+/// Most boxes that are looked at, from the last one on.
+const MAX_BOXES: usize = 50;
+
 /// Boxes this near to the next one, in bytes, belong to it.
 const NEAR: usize = 10;
 
@@ -22,7 +25,7 @@ pub(super) fn unboxed(text: &str, boxes: Boxes) -> String {
     let mut found: Vec<&str> = Vec::new();
     let mut before = text;
     let mut next_start = None;
-    loop {
+    for _ in 0..MAX_BOXES {
         let Some((start, command)) = last_box(before) else {
             break;
         };

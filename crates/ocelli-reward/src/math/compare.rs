@@ -301,14 +301,18 @@ impl Comparer<'_> {
             return Ok(false);
         }
         let mut left: Vec<&Expression> = answer.iter().collect();
-        'gold: for element in gold {
-            for place in 0..left.len() {
-                if self.equal(element, left[place])? {
-                    left.swap_remove(place);
-                    continue 'gold;
+        for element in gold {
+            let mut found = None;
+            for (place, candidate) in left.iter().enumerate() {
+                if self.equal(element, candidate)? {
+                    found = Some(place);
+                    break;
                 }
             }
-            return Ok(false);
+            match found {
+                Some(place) => left.swap_remove(place),
+                None => return Ok(false),
+            };
         }
         Ok(true)
     }

@@ -21,8 +21,11 @@ const CLEARLY_DIFFERENT: f64 = 1e-6;
 /// Two values of 320 bits are the same when they differ by less than 2^−200 of the larger one …
 const SAME: i64 = -200;
 
-/// … and that is less than 2^−100 in all: larger numbers could differ in digits that were lost.
+/// … and that is less than 2^−100 in all: larger numbers could differ in digits that were lost …
 const LARGEST: i64 = 100;
+
+/// … or when both are what rounding leaves of 0, about 2^−320. Smaller numbers were meant to be small.
+const NOISE: std::ops::Range<i64> = -400..-290;
 
 /// Equal for all values of the variables.
 ///
@@ -75,8 +78,8 @@ pub(super) fn ratio_of_zeros(
     right: &Expression,
     budget: &Budget,
 ) -> Result<Option<BigRational>, MathFailure> {
-    compared(left, right, budget, |left, right, _, _| {
-        Ok(left.ratio_of_numerators(right))
+    compared(left, right, budget, |left, right, _, budget| {
+        left.ratio_of_numerators(right, budget)
     })
 }
 
@@ -179,7 +182,9 @@ fn same_values(
                 let scale = left.size().magnitude().max(right.size().magnitude());
                 let same = match (gap, scale) {
                     (None, scale) => scale.is_none_or(|scale| scale < LARGEST),
-                    (Some(gap), Some(scale)) => gap < scale.max(-LARGEST) + SAME && scale < LARGEST,
+                    (Some(gap), Some(scale)) => {
+                        NOISE.contains(&scale) || (gap < scale + SAME && scale < LARGEST)
+                    }
                     (Some(_), None) => false,
                 };
                 if !same {

@@ -145,7 +145,12 @@ impl Expression {
     /// `numerator / denominator`, a number when both are whole and the second is not 0.
     pub(super) fn quotient(numerator: Self, denominator: Self) -> Self {
         match (&numerator, &denominator) {
-            (Self::Number(a), Self::Number(b)) if !b.is_zero() => Self::Number(a / b),
+            // Only whole ones: a long chain of quotients must not make ever longer numbers.
+            (Self::Number(a), Self::Number(b))
+                if a.is_integer() && b.is_integer() && !b.is_zero() =>
+            {
+                Self::Number(a / b)
+            }
             _ => Self::product(vec![numerator, Self::power(denominator, Self::integer(-1))]),
         }
     }

@@ -13,7 +13,7 @@ const NEAR: usize = 50;
 const FAR: usize = 100;
 
 /// Bytes that all scans of one text together may read: a text of open brackets would otherwise take a square.
-const MAX_READ: usize = 2 << 20;
+const MAX_READ: usize = 256 << 10;
 
 /// One place where an answer may stand.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +51,11 @@ enum Kind {
 }
 
 /// The ranks of the patterns, best first.
-pub(super) const RANKS: std::ops::Range<usize> = 0..6;
+pub(super) const RANKS: std::ops::Range<usize> = 0..5;
 
 /// All matches of one rank, best first.
 ///
-/// Rank 1 holds boxes, and "final answer … is" at rank 2 joins them unless `boxed_first`.
+/// Boxes have the rank of "final answer … is …", or the first when `boxed_first`.
 pub(super) fn found<'a>(text: &'a str, rank: usize, boxed_first: bool) -> Vec<Found<'a>> {
     let scan = Scan {
         text,
@@ -63,7 +63,6 @@ pub(super) fn found<'a>(text: &'a str, rank: usize, boxed_first: bool) -> Vec<Fo
     };
     let mut found = Vec::new();
     match rank {
-        // Math-verify gives boxes this rank when asked to.
         0 => {
             if boxed_first {
                 scan.boxes(&mut found);
@@ -86,10 +85,7 @@ pub(super) fn found<'a>(text: &'a str, rank: usize, boxed_first: bool) -> Vec<Fo
             scan.announced(Announcement::Answer, Kind::Latex, &mut found);
             scan.announced(Announcement::Answer, Kind::Plain, &mut found);
         }
-        4 => {
-            scan.anywhere(&mut found);
-        }
-        _ => {}
+        _ => scan.anywhere(&mut found),
     }
     found.sort_by(|a, b| b.end.cmp(&a.end).then(a.start.cmp(&b.start)));
     found
@@ -314,6 +310,9 @@ impl<'a> Scan<'a> {
     }
 
     fn plain(&self, at: usize) -> Option<Found<'a>> {
+        if !self.may_read(4) {
+            return None;
+        }
         self.arithmetic(at).or_else(|| self.number(at))
     }
 
@@ -373,6 +372,9 @@ impl<'a> Scan<'a> {
 
     /// LaTeX that begins at `at`, with what `and`, `or` or a comma connects to it: up to six pieces.
     fn environments(&self, at: usize, boxed: bool) -> Option<Found<'a>> {
+        if !self.may_read(4) {
+            return None;
+        }
         let (first, mut end) = self.environment(at, boxed)?;
         let mut pieces = vec![first];
         while pieces.len() < 6 {
@@ -437,11 +439,12 @@ impl<'a> Scan<'a> {
         let inside = rest.strip_prefix(open)?;
         let mut from = inside.chars().next()?.len_utf8();
         loop {
-            let offset = inside.get(from..)?.find(close);
-            let length = from + offset?;
-            if !self.may_read(offset.unwrap_or(0) + 1) {
+            let unread = inside.get(from..)?;
+            let offset = unread.find(close);
+            if !self.may_read(offset.unwrap_or(unread.len()) + 1) {
                 return None;
             }
+            let length = from + offset?;
             if inside[..length].ends_with('\\') {
                 from = length + 1;
                 continue;

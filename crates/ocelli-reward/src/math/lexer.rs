@@ -247,7 +247,7 @@ impl<'a> Lexer<'a> {
                     if in_rows || !self.rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
                         self.push(Token::NewRow);
                     } else {
-                        self.rest = &after[..];
+                        self.rest = after;
                     }
                 }
                 '{' => {

@@ -11,7 +11,7 @@ use num_traits::{One, Signed, ToPrimitive, Zero};
 use super::MathFailure;
 use super::budget::Budget;
 use super::expression::{Constant, Expression, Function};
-use super::polynomial::{MAX_BITS, Polynomial, Ring, bounded};
+use super::polynomial::{MAX_BITS, Polynomial, Ring, bounded, weight};
 
 /// Largest argument of a factorial that is computed: 1,000! has 8,530 bits.
 const LARGEST_FACTORIAL: u32 = 900;
@@ -81,6 +81,9 @@ pub(super) fn normal(
                 forms.push(normal(argument, ring, budget)?);
             }
             let constants: Option<Vec<_>> = forms.iter().map(Quotient::as_constant).collect();
+            if let Some(constants) = &constants {
+                budget.spend(exact_cost(constants))?;
+            }
             if let Some(value) = constants.and_then(|constants| exact(*function, &constants)) {
                 return Ok(Quotient::constant(bounded(value)?));
             }
@@ -135,12 +138,16 @@ impl Quotient {
     ) -> Result<Option<BigRational>, MathFailure> {
         let left = self.numerator.multiply(&other.denominator, ring, budget)?;
         let right = other.numerator.multiply(&self.denominator, ring, budget)?;
-        Ok(ratio(&left, &right))
+        ratio(&left, &right, budget)
     }
 
     /// The same of the numerators alone.
-    pub(super) fn ratio_of_numerators(&self, other: &Self) -> Option<BigRational> {
-        ratio(&self.numerator, &other.numerator)
+    pub(super) fn ratio_of_numerators(
+        &self,
+        other: &Self,
+        budget: &Budget,
+    ) -> Result<Option<BigRational>, MathFailure> {
+        ratio(&self.numerator, &other.numerator, budget)
     }
 
     pub(super) fn subtract(
@@ -150,7 +157,7 @@ impl Quotient {
         budget: &Budget,
     ) -> Result<Self, MathFailure> {
         let negative = Self {
-            numerator: other.numerator.scaled(&-BigRational::one()),
+            numerator: other.numerator.scaled(&-BigRational::one(), budget)?,
             denominator: other.denominator.clone(),
         };
         self.add(&negative, ring, budget)
@@ -168,7 +175,7 @@ impl Quotient {
         let denominator = self
             .denominator
             .multiply(&other.denominator, ring, budget)?;
-        Self::reduced(left.add(&right, budget)?, denominator)
+        Self::reduced(left.add(&right, budget)?, denominator, budget)
     }
 
     fn multiply(&self, other: &Self, ring: &Ring, budget: &Budget) -> Result<Self, MathFailure> {
@@ -176,15 +183,20 @@ impl Quotient {
             self.numerator.multiply(&other.numerator, ring, budget)?,
             self.denominator
                 .multiply(&other.denominator, ring, budget)?,
+            budget,
         )
     }
 
-    fn inverted(&self) -> Result<Self, MathFailure> {
-        Self::reduced(self.denominator.clone(), self.numerator.clone())
+    fn inverted(&self, budget: &Budget) -> Result<Self, MathFailure> {
+        Self::reduced(self.denominator.clone(), self.numerator.clone(), budget)
     }
 
     /// With the denominator's leading coefficient moved to the numerator.
-    fn reduced(numerator: Polynomial, denominator: Polynomial) -> Result<Self, MathFailure> {
+    fn reduced(
+        numerator: Polynomial,
+        denominator: Polynomial,
+        budget: &Budget,
+    ) -> Result<Self, MathFailure> {
         if denominator.is_zero() {
             return Err(MathFailure::Undecided);
         }
@@ -197,8 +209,8 @@ impl Quotient {
         }
         let factor = leading.recip();
         Ok(Self {
-            numerator: numerator.scaled(&factor),
-            denominator: denominator.scaled(&factor),
+            numerator: numerator.scaled(&factor, budget)?,
+            denominator: denominator.scaled(&factor, budget)?,
         })
     }
 
@@ -214,19 +226,23 @@ impl Quotient {
             denominator: self.denominator.power(size, ring, budget)?,
         };
         if exponent < 0 {
-            power.inverted()
+            power.inverted(budget)
         } else {
             Ok(power)
         }
     }
 }
 
-fn ratio(left: &Polynomial, right: &Polynomial) -> Option<BigRational> {
+fn ratio(
+    left: &Polynomial,
+    right: &Polynomial,
+    budget: &Budget,
+) -> Result<Option<BigRational>, MathFailure> {
     if left.is_zero() || right.is_zero() {
-        return None;
+        return Ok(None);
     }
     let ratio = left.leading_coefficient() / right.leading_coefficient();
-    (*left == right.scaled(&ratio)).then_some(ratio)
+    Ok((*left == right.scaled(&ratio, budget)?).then_some(ratio))
 }
 
 fn generator(ring: &Ring, name: String) -> Quotient {
@@ -251,6 +267,12 @@ fn opaque(
     rule: Option<(u32, Polynomial)>,
     ring: &Ring,
 ) -> Result<Quotient, MathFailure> {
+    if !arguments
+        .iter()
+        .all(|argument| argument.numerator.is_short() && argument.denominator.is_short())
+    {
+        return Err(MathFailure::TooLarge);
+    }
     let name = format!("{name}{arguments:?}");
     if name.len() > LONGEST_NAME {
         return Err(MathFailure::TooLarge);
@@ -359,7 +381,7 @@ fn root_of_number(
     let above = root_of_whole(&value.numer().abs(), index, ring, budget)?;
     let below = root_of_whole(value.denom(), index, ring, budget)?;
     root.multiply(&above, ring, budget)?
-        .multiply(&below.inverted()?, ring, budget)
+        .multiply(&below.inverted(budget)?, ring, budget)
 }
 
 fn root_of_whole(
@@ -446,7 +468,7 @@ fn factorial(argument: &Quotient, ring: &Ring, budget: &Budget) -> Result<Quotie
             ring,
             budget,
         )?;
-        value = value.multiply(&factor.inverted()?, ring, budget)?;
+        value = value.multiply(&factor.inverted(budget)?, ring, budget)?;
     }
     Ok(value)
 }
@@ -476,6 +498,22 @@ fn binomial(arguments: &[Quotient], ring: &Ring, budget: &Budget) -> Result<Quot
             .multiply(&over, ring, budget)?;
     }
     Ok(value)
+}
+
+/// What [`exact`] costs at most: a long product for a factorial, a division for each argument.
+fn exact_cost(arguments: &[BigRational]) -> usize {
+    let largest = arguments
+        .iter()
+        .filter_map(|value| value.to_integer().to_usize())
+        .max();
+    let product = largest
+        .filter(|largest| *largest <= LARGEST_FACTORIAL as usize)
+        .unwrap_or(0);
+    product / 8
+        + arguments
+            .iter()
+            .map(|value| 2 + weight(value))
+            .sum::<usize>()
 }
 
 /// The value of a function of numbers that is a number for sure.

@@ -206,13 +206,13 @@ impl<'t> Parser<'t> {
         let mut left = self.set_union()?;
         while self.take_command(&["setminus", "backslash"]) {
             left = Expression::Difference(Box::new([left, self.set_union()?]));
-            self.spend_level(&left)?;
+            self.deepen()?;
         }
         Ok(left)
     }
 
-    /// A left-leaning chain would make a tree as deep as it is long.
-    fn spend_level(&mut self, _: &Expression) -> Result<(), MathFailure> {
+    /// Counts a level that lasts: a left-leaning chain makes a tree as deep as it is long.
+    fn deepen(&mut self) -> Result<(), MathFailure> {
         if self.depth >= MAX_DEPTH {
             return Err(MathFailure::TooDeep);
         }
@@ -261,7 +261,7 @@ impl<'t> Parser<'t> {
                 left = Expression::quotient(left, self.signed(functions)?);
             } else if self.take_command(&["mod", "bmod"]) {
                 left = Expression::Function(Function::Mod, vec![left, self.signed(functions)?]);
-                self.spend_level(&left)?;
+                self.deepen()?;
             } else {
                 return Ok(left);
             }
@@ -506,19 +506,16 @@ impl<'t> Parser<'t> {
                 }
             }
         }
-        if letter.is_some_and(|letter| "fghFGH".contains(letter)) && self.is_next('(') {
-            let here = (self.at, self.degrees);
-            self.at += 1;
-            if let Ok(Expression::Tuple(arguments)) = self.nested(|parser| parser.arguments(')'))
-                && (arguments.len() > 1
-                    || matches!(
-                        arguments[0],
-                        Expression::Symbol(_) | Expression::Number(_) | Expression::Constant(_)
-                    ))
-            {
-                return Ok(Expression::Apply(name, arguments));
-            }
-            (self.at, self.degrees) = here;
+        if letter.is_some_and(|letter| "fghFGH".contains(letter)) && self.take('(') {
+            let group = self.nested(|parser| parser.bracketed(true))?;
+            return Ok(match group {
+                Expression::Tuple(arguments) => Expression::Apply(name, arguments),
+                Expression::Interval(ends) => Expression::Apply(name, vec![ends.start, ends.end]),
+                argument @ (Expression::Symbol(_)
+                | Expression::Number(_)
+                | Expression::Constant(_)) => Expression::Apply(name, vec![argument]),
+                factor => Expression::product(vec![Expression::Symbol(name), factor]),
+            });
         }
         Ok(Expression::Symbol(name))
     }

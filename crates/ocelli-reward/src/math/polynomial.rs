@@ -95,17 +95,24 @@ impl Polynomial {
             .unwrap_or_else(BigRational::one)
     }
 
-    pub(super) fn scaled(&self, factor: &BigRational) -> Self {
-        if factor.is_zero() {
-            return Self::constant(BigRational::zero());
+    /// # Errors
+    /// [`MathFailure::TooLarge`] or [`MathFailure::OverBudget`].
+    pub(super) fn scaled(
+        &self,
+        factor: &BigRational,
+        budget: &Budget,
+    ) -> Result<Self, MathFailure> {
+        let mut scaled = Self::constant(BigRational::zero());
+        for (monomial, value) in &self.terms {
+            budget.spend(1 + weight(value) + weight(factor))?;
+            scaled.insert(monomial.clone(), value * factor, budget)?;
         }
-        let terms = self
-            .terms
-            .iter()
-            .map(|(monomial, value)| (monomial.clone(), value * factor));
-        Self {
-            terms: terms.collect(),
-        }
+        Ok(scaled)
+    }
+
+    /// Whether it can be written in few characters.
+    pub(super) fn is_short(&self) -> bool {
+        self.terms.len() <= 40 && self.terms.values().map(weight).sum::<usize>() <= 64
     }
 
     /// # Errors
@@ -114,7 +121,7 @@ impl Polynomial {
         budget.spend(1 + other.terms.len() / 8)?;
         let mut sum = self.clone();
         for (monomial, value) in &other.terms {
-            sum.insert(monomial.clone(), value.clone())?;
+            sum.insert(monomial.clone(), value.clone(), budget)?;
         }
         Ok(sum)
     }
@@ -131,6 +138,7 @@ impl Polynomial {
         let mut product = Self::constant(BigRational::zero());
         for (mine, value) in &self.terms {
             for (theirs, factor) in &other.terms {
+                budget.spend(weight(value) + weight(factor))?;
                 let value = bounded(value * factor)?;
                 product.insert_reduced(merged(mine, theirs)?, value, ring, budget)?;
             }
@@ -180,7 +188,7 @@ impl Polynomial {
                 })
         };
         let Some((place, index, replacement)) = reducible else {
-            return self.insert(monomial, value);
+            return self.insert(monomial, value, budget);
         };
         let (generator, power) = monomial[place];
         let mut rest = monomial;
@@ -193,21 +201,30 @@ impl Polynomial {
         };
         let factor = replacement.power(power / index, ring, budget)?;
         for (monomial, value) in rest.multiply(&factor, ring, budget)?.terms {
-            self.insert(monomial, value)?;
+            self.insert(monomial, value, budget)?;
         }
         Ok(())
     }
 
-    fn insert(&mut self, monomial: Monomial, value: BigRational) -> Result<(), MathFailure> {
+    fn insert(
+        &mut self,
+        monomial: Monomial,
+        value: BigRational,
+        budget: &Budget,
+    ) -> Result<(), MathFailure> {
         use std::collections::btree_map::Entry;
         match self.terms.entry(monomial) {
             Entry::Vacant(entry) => {
+                if value.is_zero() {
+                    return Ok(());
+                }
                 entry.insert(value);
                 if self.terms.len() > MAX_TERMS {
                     return Err(MathFailure::TooLarge);
                 }
             }
             Entry::Occupied(mut entry) => {
+                budget.spend(weight(entry.get()) + weight(&value))?;
                 let sum = bounded(entry.get() + value)?;
                 if sum.is_zero() {
                     entry.remove();
@@ -232,6 +249,11 @@ fn merged(left: &Monomial, right: &Monomial) -> Result<Monomial, MathFailure> {
         return Err(MathFailure::TooLarge);
     }
     Ok(product)
+}
+
+/// What arithmetic with a long number costs beyond that with a short one, in operations.
+pub(super) fn weight(value: &BigRational) -> usize {
+    (value.numer().bits() + value.denom().bits()) as usize / 128
 }
 
 /// `value`, unless its digits are out of hand.
