@@ -1,7 +1,9 @@
 //! Whether two scalar expressions have the same value.
 
+use std::cmp::Ordering;
+
 use num_rational::BigRational;
-use num_traits::ToPrimitive;
+use num_traits::{One, ToPrimitive, Zero};
 
 use super::MathFailure;
 use super::bigfloat::BigFloat;
@@ -199,14 +201,21 @@ fn same_values(
     Ok(agreed >= 2)
 }
 
-/// `value` in whole units of `10^-places`, the nearest; `None` when it has variables or no real value.
+/// The value in whole units of `10^-places`, the nearest, of two equally near the even one; `None` when it has
+/// variables or no real value.
 pub(super) fn rounded(expression: &Expression, places: u32, budget: &Budget) -> Option<i128> {
     let scale = 10i64.checked_pow(places)?;
     if let Some(value) = as_number(expression) {
-        return (value * BigRational::from_integer(scale.into()))
-            .round()
-            .to_integer()
-            .to_i128();
+        let scaled = value * BigRational::from_integer(scale.into());
+        let below = scaled.floor();
+        let twice_above = (&scaled - &below) * BigRational::from_integer(2.into());
+        let even = (below.to_integer() % 2u32).is_zero();
+        let up = match twice_above.cmp(&BigRational::one()) {
+            Ordering::Less => false,
+            Ordering::Equal => !even,
+            Ordering::Greater => true,
+        };
+        return Some(below.to_integer().to_i128()? + i128::from(up));
     }
     let scaled = approximation(expression, budget)? * scale as f64;
     // Beyond this a machine number has no digits left behind the point.

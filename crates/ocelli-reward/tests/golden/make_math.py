@@ -249,9 +249,12 @@ RESPONSES = [
 SCALE = 3
 
 
+def number(low, high):
+    return chance.randint(low, high)
+
+
 def generated():
     """Pairs with seeded numbers in the notations of word problems, competitions and geometry."""
-    number = chance.randint
     for _ in range(60 * SCALE):  # Word problems: a number at the end of a sentence.
         n, other = number(2, 9999), number(2, 9999)
         unit = chance.choice(["dollars", "apples", "miles", "hours", "students", "cm"])
@@ -355,6 +358,22 @@ def generated():
         yield f"${gold}$", f"$${answer}$$"
 
 
+def measured():
+    """Pairs as in AIME (whole numbers of three digits), geometry3k (angles and lengths) and MathVista (readings)."""
+    for _ in range(80 * SCALE):
+        n = number(0, 999)
+        answer = chance.choice([n, n, n, number(0, 999)])
+        yield f"{n}", chance.choice([rf"\boxed{{{answer:03d}}}", rf"The answer is $\boxed{{{answer}}}$.", rf"m + n = \boxed{{{answer}}}", rf"$m+n={answer}$", f"so the answer is {answer:03d}."])
+    for _ in range(80 * SCALE):
+        n = chance.choice([number(1, 179), number(2, 350) / 2])
+        answer = chance.choice([n, n, n, n + 1])
+        yield f"${n:g}$", chance.choice([rf"\boxed{{{answer:g}^\circ}}", rf"$m\angle A={answer:g}^\circ$", rf"\boxed{{x={answer:g}}}", rf"<think>...</think><answer>{answer:g}</answer>", rf"$\boxed{{{answer:g}\text{{ units}}}}$", f"The angle is {answer:g} degrees."])
+    for _ in range(80 * SCALE):
+        n = number(1, 9999) / chance.choice([1, 10, 100])
+        answer = chance.choice([n, n, n, n + 0.1])
+        yield f"{n:g}", chance.choice([f"The answer is {answer:g}", f"{answer:g}", rf"\boxed{{{answer:g}}}", rf"\boxed{{{answer:.3f}}}", f"Answer: {answer:g}%", f"It shows {answer:g} kg."])
+
+
 def verdict(gold, response):
     """The default settings, but for more time: its 5 seconds are of the clock, so a busy machine would change verdicts."""
     return bool(verify(parse(gold, parsing_timeout=60), parse(response, parsing_timeout=60), timeout_seconds=60))
@@ -372,6 +391,7 @@ def main():
     pairs.extend((f"${a}$", f"${b}$") for a, b in PAIRS)
     pairs.extend(RESPONSES)
     pairs.extend(generated())
+    pairs.extend(measured())
     pairs = list(dict.fromkeys(pairs))
     rows = [[gold, response, verdict(gold, response)] for gold, response in pairs]
     versions = {name: importlib.metadata.version(name) for name in ["math-verify", "latex2sympy2_extended", "sympy", "antlr4-python3-runtime"]}
