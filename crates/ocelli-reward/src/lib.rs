@@ -29,6 +29,7 @@ mod grammar;
 mod graph;
 #[cfg(feature = "judge")]
 mod http;
+pub mod math;
 pub mod measure;
 mod payload;
 mod plugin;
