@@ -285,7 +285,8 @@ exit = { max_steps = 2 }
             for (choice, value) in changes {
                 let mut found = Vec::new();
                 places(&recipe, &[], &mut found);
-                put(&mut recipe, choice.get(found.as_slice()), value);
+                let place: &Vec<String> = choice.get(&found);
+                put(&mut recipe, place, value);
             }
             if let Ok(read) = read(&toml::to_string(&recipe).unwrap(), &[]) {
                 // What is accepted can be written down and read again. (Not compared: NaN is not itself.)

@@ -492,7 +492,8 @@ mod tests {
             for (place, value) in changes {
                 let mut found = Vec::new();
                 pointers(&json, "", &mut found);
-                *json.pointer_mut(place.get(found.as_slice())).unwrap() = value;
+                let pointer: &String = place.get(&found);
+                *json.pointer_mut(pointer).unwrap() = value;
             }
             if let Ok(config) = QwenVlConfig::parse(&json) {
                 // What a network is made from can be told without a fault.
