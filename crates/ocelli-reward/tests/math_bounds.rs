@@ -161,7 +161,10 @@ impl Chance {
                     characters.splice(at..at, copied);
                 }
                 2 if at < characters.len() => {
-                    characters[at] = PIECES[self.below(PIECES.len())].chars().next().unwrap()
+                    characters[at] = PIECES[self.below(PIECES.len())]
+                        .chars()
+                        .next()
+                        .expect("no piece is empty")
                 }
                 _ => {
                     let piece = PIECES[self.below(PIECES.len())];
