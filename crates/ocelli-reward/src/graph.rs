@@ -628,7 +628,7 @@ mod tests {
             (r#"{ verifier = "boxiou" }"#, "did you mean `box_iou`?"),
             (
                 r#"{ verifier = "llm" }"#,
-                "there are: box_iou, tags, exact, number",
+                "there are: box_iou, tags, exact, number, math, letter, anls",
             ),
             (
                 r#"{ verifier = "tags", threshold = 0.5 }"#,

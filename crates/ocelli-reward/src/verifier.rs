@@ -6,7 +6,9 @@
 use ocelli_core::{BoundingBox, Episode, Progress, Schedule, Target, Task, Verdict, VerifierError};
 use serde::{Deserialize, Serialize};
 
-use crate::payload::{ParseFailure, parse_box, parse_number, parse_text};
+use crate::math::{self, MathFailure, Options};
+use crate::measure::similarity::anls;
+use crate::payload::{ParseFailure, parse_box, parse_letter, parse_number, parse_text};
 use crate::tags::{sections, tag_credit};
 
 /// A check of the text of the policy's last turn against the task's target. The fields are the keys that a recipe's node
@@ -42,10 +44,34 @@ pub enum Verifier {
         #[serde(default)]
         answer_in: AnswerIn,
     },
+    /// 1 when the final answer is the target as mathematics ([`crate::math::score`] with its default options), else 0.
+    Math {
+        #[serde(default)]
+        answer_in: AnswerIn,
+    },
+    /// 1 when answer and target choose the same letter ([`parse_letter`]), else 0. The options are not known to it, so
+    /// an answer must name the letter.
+    Letter {
+        #[serde(default)]
+        answer_in: AnswerIn,
+    },
+    /// Average normalised Levenshtein similarity of answer and target ([`anls`]), in `[0, 1]`.
+    Anls {
+        /// Normalised distance from which on the score is 0.
+        #[serde(default = "default_anls_threshold")]
+        threshold: f64,
+        #[serde(default)]
+        answer_in: AnswerIn,
+    },
 }
 
 fn default_tolerance() -> f64 {
     Verifier::DEFAULT_TOLERANCE
+}
+
+/// The benchmark's (Biten and others, 2019).
+fn default_anls_threshold() -> f64 {
+    0.5
 }
 
 /// Where in a turn the answer stands.
@@ -61,13 +87,14 @@ pub enum AnswerIn {
 
 /// Why there is no plain score.
 enum Refusal {
-    Unparsed(ParseFailure),
+    /// The answer cannot be read, for this reason.
+    Unparsed(String),
     Unjudgeable(VerifierError),
 }
 
 impl From<ParseFailure> for Refusal {
     fn from(failure: ParseFailure) -> Self {
-        Self::Unparsed(failure)
+        Self::Unparsed(failure.to_string())
     }
 }
 
@@ -76,7 +103,9 @@ impl Verifier {
     pub const DEFAULT_TOLERANCE: f64 = 1e-9;
 
     /// The names that recipes use, in the order of the documentation.
-    pub const NAMES: [&'static str; 4] = ["box_iou", "tags", "exact", "number"];
+    pub const NAMES: [&'static str; 7] = [
+        "box_iou", "tags", "exact", "number", "math", "letter", "anls",
+    ];
 
     /// The name that recipes use.
     pub fn name(&self) -> &'static str {
@@ -85,6 +114,9 @@ impl Verifier {
             Self::Tags { .. } => "tags",
             Self::Exact { .. } => "exact",
             Self::Number { .. } => "number",
+            Self::Math { .. } => "math",
+            Self::Letter { .. } => "letter",
+            Self::Anls { .. } => "anls",
         }
     }
 
@@ -115,6 +147,9 @@ impl Verifier {
                     "`tolerance = {tolerance}` is not allowed; it takes a finite number from 0 on"
                 ))
             }
+            Self::Anls { threshold, .. } if !(*threshold > 0.0 && *threshold <= 1.0) => Err(
+                format!("`threshold = {threshold}` is not allowed; it takes a number in (0, 1]"),
+            ),
             _ => Ok(()),
         }
     }
@@ -126,7 +161,7 @@ impl Verifier {
     pub fn verify(&self, episode: &Episode, progress: Progress) -> Verdict {
         match self.judge(&episode.task, episode.answer_text(), progress) {
             Ok(value) => Verdict::score(value),
-            Err(Refusal::Unparsed(failure)) => Verdict::unparsed(failure.to_string()),
+            Err(Refusal::Unparsed(reason)) => Verdict::unparsed(reason),
             Err(Refusal::Unjudgeable(error)) => Verdict::Error(error),
         }
     }
@@ -156,6 +191,31 @@ impl Verifier {
                 let target = self.text_target(task, parse_number)?;
                 let found = parse_number(answer(text, *answer_in)?)?;
                 Ok(one_if((found - target).abs() <= tolerance * target.abs()))
+            }
+            Self::Math { answer_in } => {
+                let target = self.text_target(task, |target| Ok(target.to_owned()))?;
+                let found = math::score(answer(text, *answer_in)?, &target, &Options::default());
+                match found {
+                    Ok(right) => Ok(one_if(right)),
+                    Err(failure @ MathFailure::NoGold) => {
+                        Err(self.unjudgeable(task, &failure.to_string(), "mend the row"))
+                    }
+                    Err(failure) => Err(Refusal::Unparsed(failure.to_string())),
+                }
+            }
+            Self::Letter { answer_in } => {
+                let target = self.text_target(task, |target| parse_letter(target, &[]))?;
+                Ok(one_if(
+                    parse_letter(answer(text, *answer_in)?, &[])? == target,
+                ))
+            }
+            Self::Anls {
+                threshold,
+                answer_in,
+            } => {
+                let target = self.text_target(task, |target| Ok(target.to_owned()))?;
+                anls(answer(text, *answer_in)?, &[&target], *threshold)
+                    .map_err(|error| Refusal::Unparsed(error.to_string()))
             }
         }
     }
@@ -413,6 +473,64 @@ mod tests {
             box_iou(None).verify(&silent, START),
             Verdict::unparsed("no <answer>…</answer> section")
         );
+    }
+
+    #[test]
+    fn texts_are_compared_as_mathematics_as_letters_or_by_their_distance() {
+        for (rule, target, answer, wanted) in [
+            (
+                r#"{"verifier": "math"}"#,
+                r"\frac{1}{2}",
+                "0.5",
+                Verdict::score(1.0),
+            ),
+            (r#"{"verifier": "math"}"#, "12", "$13$", Verdict::score(0.0)),
+            (
+                r#"{"verifier": "math"}"#,
+                "12",
+                "no idea",
+                Verdict::unparsed("the text holds no answer"),
+            ),
+            (
+                r#"{"verifier": "letter"}"#,
+                "B",
+                "(b) a cat",
+                Verdict::score(1.0),
+            ),
+            (r#"{"verifier": "letter"}"#, "B", "C", Verdict::score(0.0)),
+            (
+                r#"{"verifier": "anls"}"#,
+                "hello",
+                "Hallo",
+                Verdict::score(0.8),
+            ),
+            (
+                r#"{"verifier": "anls"}"#,
+                "hello",
+                "world",
+                Verdict::score(0.0),
+            ),
+        ] {
+            let verifier: Verifier = serde_json::from_str(rule).unwrap();
+            let text = format!("<answer>{answer}</answer>");
+            let found = verifier.verify(&episode(Some(text_target(target)), &text), START);
+            match (&found, &wanted) {
+                (Verdict::Score { value: a, .. }, Verdict::Score { value: b, .. }) => {
+                    assert!((a - b).abs() < 1e-9, "{rule}: {answer}: {found:?}");
+                }
+                _ => assert_eq!(found, wanted),
+            }
+        }
+        let math: Verifier = serde_json::from_str(r#"{"verifier": "math"}"#).unwrap();
+        let empty = math.verify(&episode(Some(text_target("")), "<answer>1</answer>"), START);
+        assert!(matches!(empty, Verdict::Error(_)), "{empty:?}");
+        for verifier in ["math", "letter", "anls"] {
+            let rule = serde_json::json!({ "verifier": verifier });
+            let verifier: Verifier = serde_json::from_value(rule).unwrap();
+            let boxed = Some(box_target([0.0, 0.0, 1.0, 1.0]));
+            let verdict = verifier.verify(&episode(boxed, "<answer>1</answer>"), START);
+            assert!(matches!(verdict, Verdict::Error(_)), "{verdict:?}");
+        }
     }
 
     #[test]
