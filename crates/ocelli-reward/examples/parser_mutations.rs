@@ -14,7 +14,12 @@ const LIMIT: Duration = Duration::from_millis(10);
 /// Most characters of an input: a long answer of the systems we follow.
 const MAX_CHARACTERS: usize = 4000;
 
-const SEEDS: [&str; 16] = [
+const SEEDS: [&str; 21] = [
+    "<think>t</think><look>[[1, 2, 3, 4]]</look><answer>[]</answer>",
+    "<thinking>t</thinking><answer>None</answer>",
+    "<think>t</think><output>{\"x\": 0.5, \"y\": 0.25, \"width\": 0.5, \"height\": 0.5}</output>",
+    "<think>\nt\n</think>\n\n<answer>\n12.5%\n</answer>",
+    "30 percent",
     "<think>t</think><answer>B</answer>",
     "<info>i</info> <think>t</think>\n<answer>(B) a cat.</answer>",
     "### Image Description:\na\n### Rationales:\n### Step 1: b\n### The final answer is: 7",
