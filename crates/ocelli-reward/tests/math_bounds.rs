@@ -161,10 +161,7 @@ impl Chance {
                     characters.splice(at..at, copied);
                 }
                 2 if at < characters.len() => {
-                    characters[at] = PIECES[self.below(PIECES.len())]
-                        .chars()
-                        .next()
-                        .expect("no piece is empty")
+                    characters[at] = char::from(33 + self.below(94) as u8)
                 }
                 _ => {
                     let piece = PIECES[self.below(PIECES.len())];

@@ -800,10 +800,10 @@ impl<'t> Parser<'t> {
     fn absolute_value(&mut self) -> Parsed {
         // `||v||`
         let double = self.take('|');
+        let bars = self.bars;
         self.bars += 1;
-        let inside = self.sum();
-        self.bars -= 1;
-        let inside = inside?;
+        let inside = self.sum()?;
+        self.bars = bars;
         self.expect('|')?;
         if double {
             self.expect('|')?;
