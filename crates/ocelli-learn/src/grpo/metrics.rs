@@ -88,35 +88,33 @@ impl Statistics {
         match algorithm.surrogate {
             Surrogate::Clip(_) | Surrogate::Gmpo(_) => {
                 let clipped = Self::clipped(&self.logprob, tokens, algorithm);
-                let of_answers = |side: i8| -> Vec<f64> {
+                let of_answers = |counts: &dyn Fn(i8) -> bool| -> Vec<f64> {
                     tokens
                         .answers()
                         .filter(|span| !span.is_empty() && tokens.weight[span.start] > 0.0)
                         .map(|span| {
-                            let count =
-                                clipped[span.clone()].iter().filter(|c| **c == side).count();
-                            share(count, span.len())
+                            let count = clipped[span.clone()].iter().filter(|c| counts(**c));
+                            share(count.count(), span.len())
                         })
                         .collect()
                 };
-                let whole = |side: i8| {
-                    if algorithm.level == ImportanceSamplingLevel::Token
-                        || matches!(algorithm.surrogate, Surrogate::Gmpo(_))
-                    {
-                        let count = trained.iter().filter(|&&i| clipped[i] == side).count();
-                        return share(count, trained.len());
+                let by_token = algorithm.level == ImportanceSamplingLevel::Token
+                    || matches!(algorithm.surrogate, Surrogate::Gmpo(_));
+                let whole = |counts: &dyn Fn(i8) -> bool| {
+                    if by_token {
+                        let count = trained.iter().filter(|&&i| counts(clipped[i]));
+                        return share(count.count(), trained.len());
                     }
-                    let answers = of_answers(side);
-                    answers.iter().sum::<f64>() / answers.len().max(1) as f64
+                    mean_std(&of_answers(counts)).0
                 };
-                let (low, high) = (whole(-1), whole(1));
-                metrics.set("clip_ratio/low_mean", low);
-                metrics.set("clip_ratio/high_mean", high);
-                metrics.set("clip_ratio/region_mean", low + high);
-                let least = of_answers(-1).into_iter().reduce(f64::min).unwrap_or(0.0);
-                let most = of_answers(1).into_iter().reduce(f64::max).unwrap_or(0.0);
-                metrics.set("clip_ratio/low_min", least);
-                metrics.set("clip_ratio/high_max", most);
+                let (low, high) = (|side| side < 0, |side| side > 0);
+                metrics.set("clip_ratio/low_mean", whole(&low));
+                metrics.set("clip_ratio/high_mean", whole(&high));
+                metrics.set("clip_ratio/region_mean", whole(&|side| side != 0));
+                let least = of_answers(&low).into_iter().reduce(f64::min);
+                let most = of_answers(&high).into_iter().reduce(f64::max);
+                metrics.set("clip_ratio/low_min", least.unwrap_or(0.0));
+                metrics.set("clip_ratio/high_max", most.unwrap_or(0.0));
             }
             Surrogate::Cispo(bounds) => {
                 let limit = match bounds {
