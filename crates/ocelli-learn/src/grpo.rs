@@ -57,14 +57,14 @@ pub fn run(
         for group in &mut groups {
             graph.score_all(&mut group.episodes);
         }
-        let episodes = groups.iter().flat_map(|g| &g.episodes);
-        unjudged.count((step, stage.exit.max_steps), graph.node_names(), episodes)?;
         if session.log_episodes_steps > 0 && step.is_multiple_of(session.log_episodes_steps) {
             let episodes = groups.iter().flat_map(|g| &g.episodes);
             session
                 .run
                 .save_episodes(&format!("{}-grpo", stage_index + 1), step + 1, episodes)?;
         }
+        let episodes = groups.iter().flat_map(|g| &g.episodes);
+        unjudged.count((step, stage.exit.max_steps), graph.node_names(), episodes)?;
 
         // credit
         let mut rewards: Vec<Vec<Option<f64>>> = groups

@@ -37,6 +37,11 @@ fn set(table: &mut toml::Table, change: &str) -> Result<(), String> {
     let (path, value) = change.split_once('=').ok_or_else(|| {
         format!("`--set {change}` has no `=`; write `--set key=value`, such as `--set run.seed=1`")
     })?;
+    if path.split('.').any(str::is_empty) {
+        return Err(format!(
+            "`--set {change}`: a key is empty; write names with dots between them, such as `--set run.seed=1`"
+        ));
+    }
     // A word that is no TOML value is meant as a string.
     let value = toml::from_str::<toml::Table>(&format!("value = {value}"))
         .ok()
@@ -211,7 +216,8 @@ exit = { max_steps = 2 }
                 "`stage` is a list of 2; name an entry and a key",
             ),
             ("stage.sft=3", "name an entry and a key"),
-            ("=3", "invalid"),
+            ("=3", "a key is empty"),
+            ("run..seed=3", "a key is empty"),
         ] {
             let text = read(MINIMAL, &[change]).unwrap_err().to_string();
             assert!(text.contains(wanted), "{text}");

@@ -946,7 +946,11 @@ fn a_row_without_an_answer_is_named_by_a_supervised_stage() {
         start: 0,
         optimizer: Optimizer::new(&recipe.stage[0].optim),
     };
-    let mut task = pointing(1).tasks[0].as_ref().clone();
+    let generated = pointing(1);
+    let mut task = generated.tasks[0].as_ref().clone();
+    task.images = vec![ImageSource::Pixels(
+        generated.picture(&generated.tasks[0], 0).unwrap(),
+    )];
     task.demonstration = None;
     task.id = "row-without".into();
     let data = Dataset::new("by-hand.jsonl", vec![task]);
