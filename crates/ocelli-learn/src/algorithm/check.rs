@@ -291,7 +291,9 @@ impl AlgorithmConfig {
             AdvantageEstimator::ReinforcePlusPlus | AdvantageEstimator::ReinforcePlusPlusBaseline
         );
         let cap_below_bound = match resolved.surrogate {
-            Surrogate::Clip(bounds) => bounds.cap.is_some_and(|cap| !(cap > 1.0 + bounds.high)),
+            Surrogate::Clip(bounds) => bounds
+                .cap
+                .is_some_and(|cap| cap <= 1.0 + bounds.high || !cap.is_finite()),
             _ => false,
         };
         let cispo = resolved.loss_type == LossType::Cispo;
