@@ -293,7 +293,7 @@ impl AlgorithmConfig {
         let cap_below_bound = match resolved.surrogate {
             Surrogate::Clip(bounds) => bounds
                 .cap
-                .is_some_and(|cap| cap.is_nan() || cap <= 1.0 + bounds.high),
+                .is_some_and(|cap| cap <= 1.0 + bounds.high || !cap.is_finite()),
             _ => false,
         };
         let cispo = resolved.loss_type == LossType::Cispo;

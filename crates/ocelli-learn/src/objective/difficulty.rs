@@ -29,14 +29,12 @@ impl DifficultyWeight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::f64::consts::E;
 
     #[test]
     fn worked_weights() {
         let exponential = [1.0, 0.5, 0.0].map(|m| DifficultyWeight::Exponential.of(m));
-        for (got, want) in exponential
-            .iter()
-            .zip([1.0, 0.5_f64.exp(), std::f64::consts::E])
-        {
+        for (got, want) in exponential.iter().zip([1.0, E.sqrt(), E]) {
             assert!((got - want).abs() < 1e-6);
         }
         assert!((DifficultyWeight::Linear.of(1.7) - 0.05).abs() < 1e-12);
