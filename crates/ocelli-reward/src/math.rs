@@ -414,6 +414,13 @@ mod tests {
     }
 
     #[test]
+    fn unfinished_answers_are_text() {
+        for text in ["x_", "|{|", "x_{", "2^", "(1,", r"\frac{1}"] {
+            assert!(!Answer::new(text).unwrap().is_mathematics(), "{text}");
+        }
+    }
+
+    #[test]
     fn answers_keep_their_text() {
         assert_eq!(extract(r"so \boxed{5 \text{ cm}}").unwrap().text(), "5");
         let text = extract(r"\boxed{x ☃}").unwrap();

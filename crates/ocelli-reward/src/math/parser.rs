@@ -523,6 +523,7 @@ impl<'t> Parser<'t> {
     /// An index is part of a name, so only its extent counts.
     fn subscript(&mut self) -> Result<(), MathFailure> {
         if !self.take('{') {
+            self.peek().ok_or(MathFailure::Unreadable)?;
             self.at += 1;
             return Ok(());
         }
