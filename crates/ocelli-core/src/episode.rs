@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Message, Task, Verdict};
+use crate::{FrameSizes, Message, Task, Verdict};
 
 /// Something a policy does to its env. Answers and tool uses are the same thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,6 +104,9 @@ pub struct Episode {
     pub task: Arc<Task>,
     /// Index among the samples of the same task.
     pub sample: usize,
+    /// Sizes of the task's pictures by index: what coordinate frames are measured in. Empty in records that did not keep them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<FrameSizes>,
     pub segments: Vec<Segment>,
     pub outcome: Outcome,
 }

@@ -27,10 +27,26 @@ pub enum Frame {
 }
 
 /// The sizes that the pixel frames of one picture are measured in; neither has an empty side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StoredSizes")]
 pub struct FrameSizes {
     source: [u32; 2],
     model: [u32; 2],
+}
+
+/// Sizes as a record has them, before they are checked.
+#[derive(Deserialize)]
+struct StoredSizes {
+    source: [u32; 2],
+    model: [u32; 2],
+}
+
+impl TryFrom<StoredSizes> for FrameSizes {
+    type Error = FrameFailure;
+
+    fn try_from(stored: StoredSizes) -> Result<Self, FrameFailure> {
+        Self::new(stored.source, stored.model)
+    }
 }
 
 /// Why a place could not be taken from one frame to another.

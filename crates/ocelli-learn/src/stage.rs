@@ -267,6 +267,7 @@ mod tests {
         Episode {
             task: Arc::new(task),
             sample: 0,
+            pictures: Vec::new(),
             segments: Vec::new(),
             outcome: Outcome {
                 verdicts: [("box_iou".to_owned(), verdict)].into(),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ocelli_core::{Message, Part, Picture, Role};
+use ocelli_core::{FrameSizes, Message, Part, Picture, Role};
 use serde_json::Map;
 
 use crate::chat_template::ChatTemplate;
@@ -146,6 +146,28 @@ impl Processor {
     /// When its shape is beyond what the processor accepts.
     pub fn image(&self, picture: &Picture) -> Result<Arc<ImagePatches>, ProcessingError> {
         self.images.process(picture, self.resize).map(Arc::new)
+    }
+
+    /// The sizes of a picture and of what the network sees of it, given its patches.
+    ///
+    /// # Errors
+    /// When the picture has an empty side.
+    pub fn frame_sizes(
+        &self,
+        picture: &Picture,
+        patches: &ImagePatches,
+    ) -> Result<FrameSizes, ProcessingError> {
+        let [_, rows, columns] = patches.grid_thw;
+        let size = |width: usize, height: usize| [width as u32, height as u32];
+        let patch = self.images.patch_size;
+        FrameSizes::new(
+            size(picture.width(), picture.height()),
+            size(columns * patch, rows * patch),
+        )
+        .map_err(|_| ProcessingError::PictureShape {
+            width: picture.width(),
+            height: picture.height(),
+        })
     }
 
     /// Tokens of a conversation up to the model's turn; `images` are the patches of its pictures by index, `row` names the

@@ -81,6 +81,7 @@ fn episode(index: usize) -> Episode {
             ]),
         }),
         sample: index % 8,
+        pictures: Vec::new(),
         segments: vec![Segment {
             parent: None,
             kind: SegmentKind::Decision {

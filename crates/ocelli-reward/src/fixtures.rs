@@ -17,6 +17,7 @@ pub(crate) fn episode(target: Option<Target>, text: &str) -> Episode {
             tags: BTreeMap::from([("task".to_owned(), "ref".to_owned())]),
         }),
         sample: 0,
+        pictures: Vec::new(),
         segments: vec![Segment {
             parent: None,
             kind: SegmentKind::Decision {

@@ -129,6 +129,7 @@ fn single_turn(task: Task, response: String) -> Episode {
     Episode {
         task: Arc::new(task),
         sample: 0,
+        pictures: Vec::new(),
         segments: vec![Segment {
             parent: None,
             kind: SegmentKind::Decision {

@@ -25,6 +25,7 @@ fn episode(id: &str, answer: &str, target: Option<Target>) -> Episode {
             tags: BTreeMap::new(),
         }),
         sample: 0,
+        pictures: Vec::new(),
         segments: vec![Segment {
             parent: None,
             kind: SegmentKind::Decision {

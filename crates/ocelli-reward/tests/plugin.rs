@@ -133,6 +133,7 @@ fn answer(task: Task, text: &str) -> Episode {
     Episode {
         task: Arc::new(task),
         sample: 0,
+        pictures: Vec::new(),
         segments: vec![Segment {
             parent: None,
             kind: SegmentKind::Decision {

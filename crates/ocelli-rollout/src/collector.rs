@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ocelli_core::{
-    Episode, ImageSource, Message, Observation, Outcome, Part, Picture, Purpose, SeedKey, Segment,
-    SegmentKind, Task,
+    Episode, FrameSizes, ImageSource, Message, Observation, Outcome, Part, Picture, Purpose,
+    SeedKey, Segment, SegmentKind, Task,
 };
 use ocelli_env::{CallCodec, Env, EnvError};
 use ocelli_model::error::ModelError;
@@ -81,6 +81,8 @@ pub struct Prepared {
     pub task: Arc<Task>,
     /// Patches of the task's pictures, by index.
     pub images: Vec<Arc<ImagePatches>>,
+    /// Sizes of the pictures before and after the processor's resize.
+    pub sizes: Vec<FrameSizes>,
 }
 
 /// Attempts at one task.
@@ -125,12 +127,17 @@ pub fn prepare(
                 .map(|index| {
                     let pixels = picture(task, index)?;
                     let patches = policy.processor.image(&pixels);
-                    patches.map_err(CollectError::picture(task, index))
+                    let patches = patches.map_err(CollectError::picture(task, index))?;
+                    let sizes = policy.processor.frame_sizes(&pixels, &patches);
+                    let sizes = sizes.map_err(CollectError::picture(task, index))?;
+                    Ok((patches, sizes))
                 })
-                .collect::<Result<_, CollectError>>()?;
+                .collect::<Result<Vec<_>, CollectError>>()?;
+            let (images, sizes) = images.into_iter().unzip();
             Ok(Prepared {
                 task: task.clone(),
                 images,
+                sizes,
             })
         })
         .collect()
@@ -254,6 +261,7 @@ fn start(
                 episode: Episode {
                     task: task.clone(),
                     sample,
+                    pictures: prepared.sizes.clone(),
                     segments: vec![segment],
                     outcome: Outcome::default(),
                 },
