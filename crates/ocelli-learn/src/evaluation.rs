@@ -33,7 +33,7 @@ pub struct EvalRow {
     pub mode: String,
     /// The task the rows belong to; `all` for all rows together.
     pub task: String,
-    /// Number of rows answered; a score is the mean over those of them that its verifier judged.
+    /// Number of rows answered; a score is the mean over those of their answers that its verifier judged.
     pub rows: u64,
     /// Mean of each score over the rows. A score written as `null` (not a number) is left out when read.
     #[serde(deserialize_with = "finite_scores")]
@@ -86,7 +86,29 @@ pub struct Moment<'a> {
     pub stage_index: i64,
 }
 
-/// Answers every row once and judges the answers. Lengths are in tokens, of prompt and answer. Random streams depend on seed and row only, so two models are asked
+/// How the answers of an evaluation are drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerPlan {
+    pub mode: EvalMode,
+    /// Answers drawn for each row; a greedy answer is the same each time, so it is drawn once.
+    pub samples: usize,
+    /// Tokens; a longer prompt is an error.
+    pub max_prompt_length: usize,
+    /// Tokens after which an answer is cut.
+    pub max_completion_length: usize,
+    pub seed: u64,
+}
+
+impl AnswerPlan {
+    fn answers_per_row(&self) -> usize {
+        match self.mode {
+            EvalMode::Greedy => 1,
+            EvalMode::Sampled => self.samples,
+        }
+    }
+}
+
+/// Answers every row and judges the answers, those of a row side by side. Random streams depend on seed, row and the answer's number only, so two models are asked
 /// under the same luck.
 ///
 /// # Errors
@@ -95,16 +117,14 @@ pub fn answer(
     policy: &Policy,
     data: &Dataset,
     metrics: &RewardGraph,
-    mode: EvalMode,
-    (max_prompt_length, max_completion_length): (usize, usize),
-    seed: u64,
+    answers: &AnswerPlan,
 ) -> Result<Vec<Episode>, LearnError> {
     let plan = CollectPlan {
-        samples: 1,
-        sampling: mode.sampling(max_completion_length),
-        max_prompt_length,
+        samples: answers.answers_per_row(),
+        sampling: answers.mode.sampling(answers.max_completion_length),
+        max_prompt_length: answers.max_prompt_length,
         max_turns: 1,
-        seed: SeedKey::new(seed, Purpose::Evaluation),
+        seed: SeedKey::new(answers.seed, Purpose::Evaluation),
         codec: CallCodec::WholeText,
         env: &|| Box::new(Question::default()),
     };
@@ -119,8 +139,8 @@ pub fn answer(
     Ok(episodes)
 }
 
-/// Mean scores, of each task where there are several and of all rows.
-pub fn summarise(episodes: &[Episode], moment: Moment, mode: EvalMode) -> Vec<EvalRow> {
+/// Mean scores, of each task where there are several and of all rows. The episodes are those that [`answer`] gave for this plan.
+pub fn summarise(episodes: &[Episode], moment: Moment, answers: &AnswerPlan) -> Vec<EvalRow> {
     let kinds: BTreeSet<&str> = episodes.iter().map(|e| e.task.kind()).collect();
     let mut groups: Vec<(&str, Vec<&Episode>)> = vec![(ALL_TASKS, episodes.iter().collect())];
     if kinds.len() > 1 {
@@ -136,9 +156,9 @@ pub fn summarise(episodes: &[Episode], moment: Moment, mode: EvalMode) -> Vec<Ev
         .map(|(task, episodes)| EvalRow {
             after: moment.after.to_owned(),
             stage_index: moment.stage_index,
-            mode: mode.name().to_owned(),
+            mode: answers.mode.name().to_owned(),
             task: task.to_owned(),
-            rows: episodes.len() as u64,
+            rows: (episodes.len() / answers.answers_per_row()) as u64,
             scores: mean_scores(&episodes),
         })
         .collect()

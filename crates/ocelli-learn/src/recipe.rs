@@ -9,6 +9,7 @@ use ocelli_rollout::SamplingParams;
 use serde::{Deserialize, Serialize};
 
 pub use crate::algorithm::{AlgorithmConfig, Preset};
+use crate::evaluation::AnswerPlan;
 use crate::optimizer::OptimConfig;
 
 /// A whole recipe.
@@ -89,6 +90,9 @@ pub struct EvalConfig {
     /// How answers are drawn: `greedy`, `sampled` (temperature 1), or both.
     #[serde(default = "both_modes")]
     pub modes: Vec<EvalMode>,
+    /// Answers drawn for each row in mode `sampled`; a score is the mean over all of them.
+    #[serde(default = "one_sample")]
+    pub samples: usize,
     /// Tokens after which an answer is cut.
     #[serde(default = "default_completion_length")]
     pub max_completion_length: usize,
@@ -132,6 +136,10 @@ impl EvalMode {
 
 fn both_modes() -> Vec<EvalMode> {
     vec![EvalMode::Greedy, EvalMode::Sampled]
+}
+
+fn one_sample() -> usize {
+    1
 }
 
 fn default_completion_length() -> usize {
@@ -272,6 +280,12 @@ impl Recipe {
         if let Some(eval) = &self.eval {
             eval.data.check().map_err(|e| format!("eval: {e}"))?;
             eval.refuse_keys_without_effect()?;
+            require(eval.samples > 0, "eval", "samples", "at least 1")?;
+            if eval.samples > 1 && !eval.modes.contains(&EvalMode::Sampled) {
+                return Err(
+                    "eval: `samples` has no effect without mode \"sampled\"; remove it".into(),
+                );
+            }
             RewardGraph::new(&eval.metrics).map_err(|e| format!("eval: {e}"))?;
             if eval.modes.is_empty() {
                 return Err("eval: `modes` is empty; give \"greedy\", \"sampled\" or both".into());
@@ -293,6 +307,17 @@ impl Recipe {
 }
 
 impl EvalConfig {
+    /// How answers are drawn in one of its modes.
+    pub fn answers(&self, mode: EvalMode, seed: u64) -> AnswerPlan {
+        AnswerPlan {
+            mode,
+            samples: self.samples,
+            max_prompt_length: self.max_prompt_length,
+            max_completion_length: self.max_completion_length,
+            seed,
+        }
+    }
+
     fn refuse_keys_without_effect(&self) -> Result<(), String> {
         let data = [
             ("data.label_noise", self.data.label_noise.is_some()),

@@ -394,21 +394,15 @@ fn evaluate(session: &mut Session, data: &RecipeData, moment: Moment) -> Result<
             mode.name(),
             moment.after
         ));
-        let episodes = answer(
-            &session.policy,
-            data,
-            metrics,
-            mode,
-            (config.max_prompt_length, config.max_completion_length),
-            session.seed,
-        )?;
+        let plan = config.answers(mode, session.seed);
+        let episodes = answer(&session.policy, data, metrics, &plan)?;
         // A run that was killed between the two files does this once more.
         let of_moment = |row: &Value| row["stage_index"] == moment.stage_index;
         if i == 0 {
             let rows = gallery(&episodes, data, moment, config.gallery)?;
             session.run.replace("gallery.jsonl", &rows, of_moment)?;
         }
-        let rows = summarise(&episodes, moment, mode);
+        let rows = summarise(&episodes, moment, &plan);
         session.run.replace("evals.jsonl", &rows, |row| {
             of_moment(row) && row["mode"] == mode.name()
         })?;

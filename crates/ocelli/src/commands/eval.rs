@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ocelli_data::{DataConfig, Generator, PointingConfig, Split};
-use ocelli_learn::evaluation::{EvalRow, Moment, answer, summarise};
+use ocelli_learn::evaluation::{AnswerPlan, EvalRow, Moment, answer, summarise};
 use ocelli_learn::recipe::EvalMode;
 use ocelli_learn::{LearnError, Recipe};
 use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides};
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// How answers are drawn.
     #[arg(long, value_enum, default_value_t = Mode::Both)]
     mode: Mode,
+    /// Answers drawn for each row in mode `sampled`; by default the recipe's, or 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    samples: Option<u32>,
     /// Tokens after which an answer is cut.
     #[arg(long, value_name = "N")]
     max_completion_length: Option<usize>,
@@ -73,11 +76,17 @@ const GENERATED_ROWS: usize = 500;
 /// # Errors
 /// When checkpoint or data can't be used.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.samples.is_some() && arguments.mode == Mode::Greedy {
+        return Err(misuse(
+            "--samples has no effect with --mode greedy: a greedy answer is the same each time",
+        ));
+    }
     let device = burn::tensor::Device::flex();
     let Source {
         config,
         metrics,
         root,
+        samples,
         length,
         seed,
     } = source(arguments)?;
@@ -91,14 +100,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     )?;
     let policy = Policy::new(checkpoint, &device)?;
     let length = arguments.max_completion_length.unwrap_or(length);
+    let samples = arguments.samples.map_or(samples, |n| n as usize);
     let moment = Moment {
         after: "checkpoint",
         stage_index: 0,
     };
     let mut rows: Vec<EvalRow> = Vec::new();
     for &mode in arguments.mode.modes() {
-        let episodes = answer(&policy, &data, &graph, mode, (usize::MAX, length), seed)?;
-        rows.extend(summarise(&episodes, moment, mode));
+        let plan = AnswerPlan {
+            mode,
+            samples,
+            max_prompt_length: usize::MAX,
+            max_completion_length: length,
+            seed,
+        };
+        let episodes = answer(&policy, &data, &graph, &plan)?;
+        rows.extend(summarise(&episodes, moment, &plan));
     }
     if arguments.json {
         return print(&format!("{:#}\n", serde_json::json!(rows)));
@@ -112,6 +129,8 @@ struct Source {
     metrics: Vec<NodeConfig>,
     /// Folder that paths are relative to.
     root: PathBuf,
+    /// Answers drawn for each row in mode `sampled`.
+    samples: usize,
     /// Tokens after which an answer is cut.
     length: usize,
     seed: u64,
@@ -139,6 +158,7 @@ fn source(arguments: &Arguments) -> anyhow::Result<Source> {
                 config: eval.data,
                 metrics: eval.metrics,
                 root: arguments.data.clone().unwrap_or(root),
+                samples: eval.samples,
                 length: eval.max_completion_length,
                 seed: recipe.run.seed,
             }
@@ -147,6 +167,7 @@ fn source(arguments: &Arguments) -> anyhow::Result<Source> {
             config: rows_of(arguments.data.as_deref().unwrap_or(Path::new(""))),
             metrics: default_metrics(),
             root: PathBuf::new(),
+            samples: 1,
             length: 64,
             seed: 0,
         },
@@ -161,7 +182,8 @@ fn source(arguments: &Arguments) -> anyhow::Result<Source> {
     Ok(source)
 }
 
-fn rows_of(data: &Path) -> DataConfig {
+/// The data table that a path on the command line stands for.
+pub(super) fn rows_of(data: &Path) -> DataConfig {
     if data == Path::new(Generator::Pointing.name()) {
         return DataConfig {
             generator: Some(Generator::Pointing),
@@ -183,7 +205,7 @@ fn rows_of(data: &Path) -> DataConfig {
 }
 
 /// Boxes are measured by overlap, everything else by equality; a verifier that does not fit a row's answer stays out.
-fn default_metrics() -> Vec<NodeConfig> {
+pub(super) fn default_metrics() -> Vec<NodeConfig> {
     vec![
         NodeConfig::new("box_iou"),
         NodeConfig::new("box_iou")
