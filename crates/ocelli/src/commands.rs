@@ -15,8 +15,11 @@ pub mod bench;
 pub mod eval;
 pub mod generate;
 pub mod report;
+mod reward_file;
+pub mod score;
 pub mod serve;
 pub mod train;
+pub mod validate;
 
 /// What to do.
 #[derive(Subcommand)]
@@ -31,6 +34,10 @@ pub enum Command {
     Report(report::Arguments),
     /// Run a recipe with several seeds and with a control arm, and print what it gained.
     Bench(bench::Arguments),
+    /// Score recorded episodes anew, with any reward.
+    Score(score::Arguments),
+    /// Check that the rows' own answers get full marks.
+    Validate(validate::Arguments),
     /// Serve verifiers to other programs.
     Serve(serve::Arguments),
 }
@@ -74,6 +81,8 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Score(arguments) => score::run(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
     }
 }

@@ -7,6 +7,8 @@ use ocelli_learn::evaluation::ALL_TASKS;
 pub use ocelli_learn::evaluation::EvalRow;
 pub(crate) use ocelli_learn::evaluation::finite_scores;
 
+use crate::text_table::align;
+
 /// A moment of a run at which it was evaluated: after which stage, and that stage's position.
 pub(crate) type Phase = (i64, String);
 
@@ -213,7 +215,7 @@ pub fn format_eval_table(rows: &[EvalRow]) -> String {
     if lines.len() == 1 {
         return String::new();
     }
-    align(&lines)
+    align(&lines, &[0, 1, 3])
 }
 
 fn cell(value: Option<f64>, signed: bool) -> String {
@@ -222,37 +224,6 @@ fn cell(value: Option<f64>, signed: bool) -> String {
         Some(value) if signed => format!("{value:+.3}"),
         Some(value) => format!("{value:.3}"),
     }
-}
-
-/// Pads cells to the width of their column; names are flush left, numbers (row counts, and all after the fourth column)
-/// flush right.
-fn align(lines: &[Vec<String>]) -> String {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            lines
-                .iter()
-                .filter_map(|line| line.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for line in lines {
-        let padded: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, width))| match column {
-                0 | 1 | 3 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            })
-            .collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -13,5 +13,8 @@ pub use ocelli_rollout as rollout;
 
 pub mod commands;
 pub mod evaluation_table;
+mod gold_table;
 pub mod progress;
 pub mod report;
+mod score_table;
+mod text_table;

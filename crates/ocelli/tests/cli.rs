@@ -327,6 +327,11 @@ fn a_checkpoint_is_evaluated() {
     assert!(rows[0]["scores"].get("box_iou").is_some());
     assert!(rows[0]["scores"].get("exact").is_none());
 
+    let mut sampled = arguments.to_vec();
+    sampled.extend(["--json", "--mode", "sampled", "--samples", "3"]);
+    let rows: Value = serde_json::from_str(&succeed(here, &sampled)).unwrap();
+    assert_eq!(rows[0]["rows"], 4, "three answers a row are not three rows");
+
     // The recipe's own rows, as at the end of the run.
     let json = succeed(
         here,
@@ -582,4 +587,175 @@ fn a_run_keeps_its_recipe_and_finds_its_model_from_anywhere() {
     let change = "model.overrides={ vision_depth = 1 }";
     let text = fail(here, &["train", "more.toml", "--set", change], 2);
     assert!(text.contains("model.overrides"), "{text}");
+}
+
+/// The outcomes that a run recorded, and those that `ocelli score --json` gives the same episodes.
+#[test]
+fn recorded_episodes_are_rescored_as_they_were_scored_live() {
+    let folder = trained();
+    let here = folder.path();
+    let record = "runs/small/episodes/2-grpo-000001.jsonl";
+    let recorded: Vec<Value> = fs::read_to_string(here.join(record))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let reward = ["--reward", "small.toml"];
+    let json = succeed(here, &["score", record, "--json", reward[0], reward[1]]);
+    let rescored: Vec<Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rescored.len(), 4);
+    for (live, again) in recorded.iter().zip(&rescored) {
+        assert_eq!(again["id"], live["task"]["id"]);
+        assert_eq!(again["sample"], live["sample"]);
+        assert_eq!(again["reward"], live["outcome"]["reward"]);
+        assert_eq!(again["verdicts"], live["outcome"]["verdicts"]);
+    }
+
+    // Another reward, a folder of records, and the records written anew.
+    fs::write(
+        here.join("tags.toml"),
+        "reward = [ { verifier = \"tags\", weight = 2.0 } ]",
+    )
+    .unwrap();
+    let table = succeed(
+        here,
+        &[
+            "score",
+            "runs/small/episodes",
+            "--reward",
+            "tags.toml",
+            "--out",
+            "new.jsonl",
+        ],
+    );
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("source  episodes  score"), "{table}");
+    assert!(lines[0].contains("recorded"), "{table}");
+    assert!(!table.contains("box_iou"), "{table}");
+    let written = fs::read_to_string(here.join("new.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(written.lines().next().unwrap()).unwrap();
+    assert!(first["outcome"]["verdicts"]["box_iou"].is_null());
+    assert_eq!(first["segments"], recorded[0]["segments"]);
+}
+
+#[test]
+fn records_that_cannot_be_rescored_are_named() {
+    let folder = workplace();
+    let here = folder.path();
+    fs::write(here.join("bad.jsonl"), "\n{\"task\": 1}\n").unwrap();
+    fs::write(here.join("empty.jsonl"), "").unwrap();
+    fs::create_dir(here.join("none")).unwrap();
+    for (file, wanted) in [
+        ("bad.jsonl", "bad.jsonl, line 2: no episode"),
+        ("empty.jsonl", "empty.jsonl: no episodes"),
+        ("none", "none: no .jsonl file in this folder"),
+        ("missing.jsonl", "missing.jsonl: No such file"),
+    ] {
+        let text = fail(here, &["score", file, "--reward", "small.toml"], 2);
+        assert!(text.contains(wanted), "{file}: {text}");
+    }
+    let text = fail(
+        here,
+        &[
+            "score",
+            "bad.jsonl",
+            "--reward",
+            "small.toml",
+            "--stage",
+            "1",
+        ],
+        2,
+    );
+    assert!(text.contains("stages with a reward: 2"), "{text}");
+}
+
+#[test]
+fn rows_are_validated_by_their_own_answers() {
+    let folder = workplace();
+    let here = folder.path();
+    let out = succeed(here, &["validate", "small.toml"]);
+    assert!(
+        out.contains("source   rows  full marks") || out.contains("full marks"),
+        "{out}"
+    );
+    let out = succeed(here, &["validate", "pointing"]);
+    assert!(out.contains("500         500"), "{out}");
+
+    // A box, and a number that words stand before.
+    let row = |id: &str, source: &str, answer: &str| {
+        serde_json::json!({
+            "id": id, "image": "p.png", "source": source,
+            "conversations": [
+                { "from": "human", "value": "<image>What is it?" }, { "from": "gpt", "value": answer },
+            ],
+        })
+        .to_string()
+    };
+    let rows = [
+        row("a", "boxes", "[1, 1, 5, 5]"),
+        row("b", "counts", "about 3"),
+    ];
+    fs::write(here.join("rows.jsonl"), rows.join("\n")).unwrap();
+    let picture = Picture::new(28, 28, vec![0; 28 * 28 * 3]);
+    fs::write(here.join("p.png"), ocelli_data::encode_png(&picture)).unwrap();
+    fs::write(
+        here.join("numbers.toml"),
+        "reward = [ { verifier = \"box_iou\", when = { source = \"boxes\" } }, { verifier = \"number\", when = { source = \"counts\" } } ]",
+    )
+    .unwrap();
+    succeed(here, &["validate", "rows.jsonl"]);
+    let said = ocelli(
+        here,
+        &["validate", "rows.jsonl", "--reward", "numbers.toml"],
+    );
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    assert!(
+        said.stdout.contains("counts     1           0        1"),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        said.stdout.contains("rows.jsonl, row `b`: number"),
+        "{}",
+        said.stdout
+    );
+    assert!(said.stderr.contains("1 of 2 rows"), "{}", said.stderr);
+    let said = ocelli(
+        here,
+        &[
+            "validate",
+            "rows.jsonl",
+            "--reward",
+            "numbers.toml",
+            "--json",
+        ],
+    );
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(
+        (report["rows"].as_u64(), report["full_marks"].as_u64()),
+        (Some(2), Some(1))
+    );
+    assert_eq!(report["failures"][0]["node"], "number");
+
+    for (arguments, wanted) in [
+        (
+            vec!["validate", "rows.jsonl", "--template", "x"],
+            "`{answer}` is missing",
+        ),
+        (
+            vec!["validate", "rows.jsonl", "--data", "."],
+            "--data goes with a recipe",
+        ),
+        (
+            vec!["validate", "small.toml", "--stage", "1"],
+            "no such stage has a reward",
+        ),
+        (vec!["validate", "missing.jsonl"], "missing.jsonl"),
+    ] {
+        let text = fail(here, &arguments, 2);
+        assert!(text.contains(wanted), "{arguments:?}: {text}");
+    }
 }

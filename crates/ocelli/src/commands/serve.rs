@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use ocelli_reward::RewardGraph;
 use ocelli_reward::server::{ServerConfig, ServerError, VerifierServer};
-use ocelli_reward::{RewardConfig, RewardGraph};
-use serde::Deserialize;
 
+use super::reward_file::RewardArguments;
 use super::{misuse, print};
 
 /// Arguments of `ocelli serve`.
@@ -31,9 +31,8 @@ enum What {
 /// Arguments of `ocelli serve verifiers`.
 #[derive(Args)]
 struct Verifiers {
-    /// File with a `reward` list: a recipe with one rewarded stage, or a file with the list alone.
-    #[arg(long, value_name = "FILE")]
-    reward: PathBuf,
+    #[command(flatten)]
+    reward: RewardArguments,
     /// Address and port; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8192")]
     listen: SocketAddr,
@@ -54,28 +53,13 @@ struct Verifiers {
     verifier_threads: usize,
 }
 
-/// The parts of a file that say what is rewarded.
-#[derive(Deserialize)]
-struct RewardFile {
-    #[serde(default)]
-    reward: RewardConfig,
-    #[serde(default)]
-    stage: Vec<RewardedStage>,
-}
-
-#[derive(Deserialize)]
-struct RewardedStage {
-    #[serde(default)]
-    reward: RewardConfig,
-}
-
 /// Serves until it is told to stop.
 ///
 /// # Errors
 /// When a file cannot be read, the reward is wrong, or the address cannot be had.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let What::Verifiers(arguments) = &arguments.what;
-    let grader = RewardGraph::new(&reward_of(&arguments.reward)?)?;
+    let grader = RewardGraph::new(&arguments.reward.read()?.nodes)?;
     let nodes: Vec<&str> = grader.node_names().collect();
     let nodes = nodes.join(", ");
     let time_limit = Duration::try_from_secs_f64(arguments.time_limit)
@@ -96,29 +80,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let _ = writeln!(std::io::stderr(), "judging with {nodes}; stop with Ctrl-C");
     print(&format!("http://{}\n", server.address()))?;
     Ok(server.run_until_signal()?)
-}
-
-/// The one reward list of a file.
-fn reward_of(path: &Path) -> anyhow::Result<RewardConfig> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| misuse(format!("{}: {e}", path.display())))?;
-    let file: RewardFile =
-        toml::from_str(&text).map_err(|e| misuse(format!("{}: {e}", path.display())))?;
-    let stages = file.stage.into_iter().map(|stage| stage.reward);
-    let mut lists = std::iter::once(file.reward)
-        .chain(stages)
-        .filter(|list| !list.is_empty());
-    match (lists.next(), lists.next()) {
-        (Some(only), None) => Ok(only),
-        (None, _) => Err(misuse(format!(
-            "{}: nothing is rewarded here; write reward = [ {{ verifier = \"exact\" }} ]",
-            path.display()
-        ))),
-        (Some(_), Some(_)) => Err(misuse(format!(
-            "{}: several `reward` lists; copy the one to be served into a file of its own",
-            path.display()
-        ))),
-    }
 }
 
 fn token(path: &Path) -> anyhow::Result<String> {
