@@ -73,6 +73,11 @@ impl Shape {
         }
     }
 
+    /// Whether all points between two points of the shape belong to it.
+    fn is_convex(self) -> bool {
+        self != Self::Cross
+    }
+
     /// Whether the point (x, y) of the unit square, y downward, belongs to the shape.
     fn covers(self, x: f64, y: f64) -> bool {
         let (dx, dy) = ((x - 0.5).abs(), (y - 0.5).abs());
@@ -119,12 +124,19 @@ impl Canvas {
         size: usize,
         smooth: bool,
     ) -> BoundingBox {
-        let grid: u32 = if smooth { 4 } else { 1 };
+        let grid: usize = if smooth { 4 } else { 1 };
+        let all = (grid * grid) as u32;
+        // The points of a row or column of the unit square; those of one pixel stand together.
+        let step = 1.0 / grid as f64;
+        let points: Vec<f64> = (0..size * grid)
+            .map(|i| ((i / grid) as f64 + ((i % grid) as f64 + 0.5) * step) / size as f64)
+            .collect();
         let paint = color.rgb();
         let (mut x1, mut y1, mut x2, mut y2) = (size, size, 0, 0);
         for y in 0..size {
             for x in 0..size {
-                let covered = coverage(shape, x, y, size, grid);
+                let of_pixel = |at: usize| &points[at * grid..][..grid];
+                let covered = coverage(shape, of_pixel(x), of_pixel(y));
                 if covered == 0 {
                     continue;
                 }
@@ -132,7 +144,7 @@ impl Canvas {
                 (x2, y2) = (x2.max(x + 1), y2.max(y + 1));
                 let at = ((top + y) * self.side + left + x) * 3;
                 for (value, paint) in self.rgb[at..at + 3].iter_mut().zip(paint) {
-                    let (old, new, all) = (u32::from(*value), u32::from(paint), grid * grid);
+                    let (old, new) = (u32::from(*value), u32::from(paint));
                     *value = ((old * (all - covered) + new * covered + all / 2) / all) as u8;
                 }
             }
@@ -147,14 +159,25 @@ impl Canvas {
     }
 }
 
-/// How many of `grid` × `grid` points of the pixel (x, y) lie in `shape`, drawn into `size` × `size` pixels.
-fn coverage(shape: Shape, x: usize, y: usize, size: usize, grid: u32) -> u32 {
-    let step = 1.0 / f64::from(grid);
-    let point =
-        |pixel: usize, index: u32| (pixel as f64 + (f64::from(index) + 0.5) * step) / size as f64;
-    (0..grid * grid)
-        .filter(|i| shape.covers(point(x, i % grid), point(y, i / grid)))
-        .count() as u32
+/// How many of the points with these coordinates lie in `shape`.
+fn coverage(shape: Shape, xs: &[f64], ys: &[f64]) -> u32 {
+    let (Some((left, right)), Some((top, bottom))) = (ends(xs), ends(ys)) else {
+        return 0;
+    };
+    let corners = [(left, top), (right, top), (left, bottom), (right, bottom)];
+    // Most pixels lie wholly inside.
+    if shape.is_convex() && corners.iter().all(|&(x, y)| shape.covers(x, y)) {
+        return (xs.len() * ys.len()) as u32;
+    }
+    let inside = ys
+        .iter()
+        .map(|&y| xs.iter().filter(|&&x| shape.covers(x, y)).count());
+    inside.sum::<usize>() as u32
+}
+
+/// The first and the last of some coordinates.
+fn ends(values: &[f64]) -> Option<(f64, f64)> {
+    Some((*values.first()?, *values.last()?))
 }
 
 #[cfg(test)]
@@ -195,6 +218,24 @@ mod tests {
                     let found = canvas.paint(shape, Color::Blue, [7, 11], size, smooth);
                     let expected = changed(&canvas.into_rgb(), 64, [240; 3]);
                     assert_eq!(found, expected, "{shape:?} {size} {smooth}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_that_lie_wholly_inside_are_told_by_their_corners() {
+        for shape in SHAPES {
+            for size in 4..45 {
+                let points: Vec<f64> = (0..4 * size)
+                    .map(|i| (i as f64 + 0.5) / (4 * size) as f64)
+                    .collect();
+                for ys in points.chunks(4) {
+                    for xs in points.chunks(4) {
+                        let each = ys.iter().flat_map(|&y| xs.iter().map(move |&x| (x, y)));
+                        let inside = each.filter(|&(x, y)| shape.covers(x, y)).count();
+                        assert_eq!(coverage(shape, xs, ys), inside as u32, "{shape:?} {size}");
+                    }
                 }
             }
         }

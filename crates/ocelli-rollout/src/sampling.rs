@@ -51,15 +51,15 @@ pub fn draw(
     }
     let temperature = params.logit_temperature();
     let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // f64 sums: a draw must not depend on the order of additions.
-    let mut total = 0.0f64;
     for logit in logits.iter_mut() {
         *logit = (*logit - peak) / temperature;
-        total += f64::from(*logit).exp();
     }
+    // f64 sums: a draw must not depend on the order of additions.
+    let weights: Vec<f64> = logits.iter().map(|&logit| f64::from(logit).exp()).collect();
+    let total: f64 = weights.iter().sum();
     let log_total = total.ln() as f32;
     let token = if params.temperature > 0.0 {
-        pick(logits, total, params, rng)
+        pick(&weights, total, params, rng)
     } else {
         argmax(logits)
     };
@@ -77,14 +77,15 @@ fn argmax(values: &[f32]) -> usize {
     best
 }
 
-fn pick(scaled: &[f32], total: f64, params: &SamplingParams, rng: &mut impl Rng) -> usize {
-    let weight = |i: usize| f64::from(scaled[i]).exp();
+/// The index of one of `weights`, drawn in proportion to them; `total` is their sum.
+fn pick(weights: &[f64], total: f64, params: &SamplingParams, rng: &mut impl Rng) -> usize {
+    let weight = |i: usize| weights[i];
     let uniform: f64 = rng.random();
     if params.top_k == 0 && params.top_p >= 1.0 {
-        return walk(0..scaled.len(), weight, uniform * total);
+        return walk(0..weights.len(), weight, uniform * total);
     }
-    let mut order: Vec<usize> = (0..scaled.len()).collect();
-    order.sort_by(|&a, &b| scaled[b].total_cmp(&scaled[a]).then(a.cmp(&b)));
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
     if params.top_k > 0 {
         order.truncate(params.top_k);
     }

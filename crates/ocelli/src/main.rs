@@ -10,10 +10,10 @@ use ocelli::commands::{self, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Keeps freed pages for ten seconds. A training step frees and takes the same few hundred megabytes again and again; giving
-/// them back to the system after mimalloc's ten milliseconds makes the kernel clear every page anew.
+/// Keeps freed pages. A training step frees and takes the same few hundred megabytes again and again; giving them back to the
+/// system makes the kernel clear every page anew.
 fn keep_freed_pages() {
-    /// `mi_option_purge_delay` in mimalloc 2 and 3, in milliseconds.
+    /// `mi_option_purge_delay` in mimalloc 2 and 3, in milliseconds; −1 is never.
     const PURGE_DELAY: std::ffi::c_int = 15;
     #[allow(
         unsafe_code,
@@ -21,7 +21,7 @@ fn keep_freed_pages() {
     )]
     // SAFETY: sets one integer option, before any other thread runs.
     unsafe {
-        libmimalloc_sys::mi_option_set(PURGE_DELAY, 10_000);
+        libmimalloc_sys::mi_option_set(PURGE_DELAY, -1);
     }
 }
 

@@ -91,3 +91,35 @@ pub(super) unsafe fn product(
         );
     }
 }
+
+/// `left[m, k] · right[k, n]` as a row-major matrix of its own, split over the threads when it is large. The memory is not cleared
+/// first: the product writes every element, and clearing costs a pass over it on one thread.
+///
+/// # Safety
+/// All elements addressed by the sizes and strides must be valid.
+pub(super) unsafe fn new_product(
+    (m, n, k): (usize, usize, usize),
+    left: MatrixRef,
+    right: MatrixRef,
+) -> Vec<f32> {
+    if k == 0 {
+        return vec![0.0; m * n];
+    }
+    let mut values = Vec::with_capacity(m * n);
+    let parallelism = parallel_if_large(m, n, k);
+    // SAFETY: the capacity holds `m` rows of `n`, all of them are written, and the rest is passed on to the caller.
+    unsafe {
+        product(
+            (m, n, k),
+            values.as_mut_ptr(),
+            n,
+            false,
+            1.0,
+            left,
+            right,
+            parallelism,
+        );
+        values.set_len(m * n);
+    }
+    values
+}

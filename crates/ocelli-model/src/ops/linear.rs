@@ -9,7 +9,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
-use super::blas::{MatrixRef, parallel_if_large, product};
+use super::blas::{MatrixRef, new_product, parallel_if_large, product};
 use super::{dim, elements, tensor};
 
 /// Backends that run the fused linear layer.
@@ -44,63 +44,59 @@ struct Saved {
 fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
     let (rows, inputs, outputs) = (dim(x, 0), dim(x, 1), dim(weight, 0));
     assert_eq!(inputs, dim(weight, 1), "inputs of a linear layer");
-    let mut y = match bias {
-        Some(bias) => elements(bias).repeat(rows),
-        None => vec![0.0; rows * outputs],
+    let sizes = (rows, outputs, inputs);
+    let left = MatrixRef::rows(elements(x), inputs);
+    let right = MatrixRef::rows(elements(weight), inputs).transposed();
+    let y = match bias {
+        // SAFETY: sizes follow from the shapes checked above.
+        None => unsafe { new_product(sizes, left, right) },
+        Some(bias) => {
+            let mut y = elements(bias).repeat(rows);
+            let parallelism = parallel_if_large(rows, outputs, inputs);
+            // SAFETY: sizes follow from the shapes checked above; `y` is ours.
+            unsafe {
+                product(
+                    sizes,
+                    y.as_mut_ptr(),
+                    outputs,
+                    true,
+                    1.0,
+                    left,
+                    right,
+                    parallelism,
+                );
+            }
+            y
+        }
     };
-    // SAFETY: sizes follow from the shapes checked above; `y` is ours.
-    unsafe {
-        product(
-            (rows, outputs, inputs),
-            y.as_mut_ptr(),
-            outputs,
-            bias.is_some(),
-            1.0,
-            MatrixRef::rows(elements(x), inputs),
-            MatrixRef::rows(elements(weight), inputs).transposed(),
-            parallel_if_large(rows, outputs, inputs),
-        );
-    }
     tensor(y, [rows, outputs])
 }
 
 /// `dx = dy W`.
 fn input_gradient(saved: &Saved, dy: &FlexTensor) -> FlexTensor {
     let (rows, inputs, outputs) = (dim(&saved.x, 0), dim(&saved.x, 1), dim(&saved.weight, 0));
-    let mut dx = vec![0.0; rows * inputs];
-    // SAFETY: sizes follow from the shapes; `dx` is ours.
-    unsafe {
-        product(
+    // SAFETY: sizes follow from the shapes.
+    let dx = unsafe {
+        new_product(
             (rows, inputs, outputs),
-            dx.as_mut_ptr(),
-            inputs,
-            false,
-            1.0,
             MatrixRef::rows(elements(dy), outputs),
             MatrixRef::rows(elements(&saved.weight), inputs),
-            parallel_if_large(rows, inputs, outputs),
-        );
-    }
+        )
+    };
     tensor(dx, [rows, inputs])
 }
 
 /// `dW = dyᵀ x`.
 fn weight_gradient(saved: &Saved, dy: &FlexTensor) -> FlexTensor {
     let (rows, inputs, outputs) = (dim(&saved.x, 0), dim(&saved.x, 1), dim(&saved.weight, 0));
-    let mut dw = vec![0.0; outputs * inputs];
-    // SAFETY: sizes follow from the shapes; `dw` is ours.
-    unsafe {
-        product(
+    // SAFETY: sizes follow from the shapes.
+    let dw = unsafe {
+        new_product(
             (outputs, inputs, rows),
-            dw.as_mut_ptr(),
-            inputs,
-            false,
-            1.0,
             MatrixRef::rows(elements(dy), outputs).transposed(),
             MatrixRef::rows(elements(&saved.x), inputs),
-            parallel_if_large(outputs, inputs, rows),
-        );
-    }
+        )
+    };
     tensor(dw, [outputs, inputs])
 }
 
