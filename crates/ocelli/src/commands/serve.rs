@@ -31,7 +31,8 @@ enum What {
 /// Arguments of `ocelli serve verifiers`.
 #[derive(Args)]
 struct Verifiers {
-    /// File with a `reward` list: a recipe with one rewarded stage, or a file with the list alone.
+    /// File with a `reward` list: a recipe with one rewarded stage, or a file with the list alone. Paths in it start at its
+    /// folder.
     #[arg(long, value_name = "FILE")]
     reward: PathBuf,
     /// Address and port; port 0 takes a free one.
@@ -72,10 +73,15 @@ struct RewardedStage {
 /// Serves until it is told to stop.
 ///
 /// # Errors
-/// When a file cannot be read, the reward is wrong, or the address cannot be had.
+/// When a file cannot be read, the reward is wrong or cannot start, or the address cannot be had.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let What::Verifiers(arguments) = &arguments.what;
-    let grader = RewardGraph::new(&reward_of(&arguments.reward)?)?;
+    let root = arguments.reward.parent().unwrap_or(Path::new(""));
+    let grader = RewardGraph::rooted(&reward_of(&arguments.reward)?, root)?;
+    // Before listening: whoever reaches the server is judged.
+    grader.start(|line| {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    })?;
     let nodes: Vec<&str> = grader.node_names().collect();
     let nodes = nodes.join(", ");
     let time_limit = Duration::try_from_secs_f64(arguments.time_limit)
