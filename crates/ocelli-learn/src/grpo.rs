@@ -28,7 +28,7 @@ use batch::{TokenBatch, logprobs};
 use signal::Signal;
 use step::Learner;
 
-/// Runs the stage. `reference` is the model that the KL penalty pulls to, needed when `beta > 0`.
+/// Runs the stage. `graph` judges, its services started; `reference` is the model that the KL penalty pulls to, needed when `beta > 0`.
 ///
 /// # Errors
 /// When a picture can't be read, a prompt is too long, or a file can't be written.
@@ -36,12 +36,12 @@ pub fn run(
     session: &mut Session,
     plan: &mut StagePlan,
     data: &Dataset,
+    graph: &RewardGraph,
     reference: Option<&QwenVl>,
 ) -> Result<StageEnd, LearnError> {
     let stage = plan.config.clone();
     let rollout = stage.rollout.clone().unwrap_or_default();
     let algorithm = stage.algorithm.clone().unwrap_or_default().resolve();
-    let graph = RewardGraph::new(&stage.reward)?;
     let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
     let (stage_index, max_steps) = (plan.index as u64, stage.exit.max_steps);
     let mut unjudged = Unjudged::default();
@@ -98,7 +98,7 @@ pub fn run(
             .collect::<Result<Vec<_>, _>>()?
             .concat();
         let mut metrics = Metrics::default();
-        let mut signal = Signal::new(&groups, &greedy, &graph, progress);
+        let mut signal = Signal::new(&groups, &greedy, graph, progress);
         if algorithm.shuffle_rewards {
             signal.shuffle(&control_key);
         }
@@ -146,7 +146,7 @@ pub fn run(
                 .state
                 .update(&algorithm, &mut metrics, tokens.lengths.len());
         }
-        metrics::record_batch(&mut metrics, &graph, &groups, &shown);
+        metrics::record_batch(&mut metrics, graph, &groups, &shown);
         Ok(metrics)
     })
 }

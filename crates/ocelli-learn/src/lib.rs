@@ -15,6 +15,7 @@ pub mod packing;
 pub mod preflight;
 pub mod recipe;
 mod recipe_file;
+mod reward_log;
 pub mod run;
 pub mod sft;
 pub mod stage;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ocelli_data::DataConfig;
 use ocelli_model::checkpoint::ConfigOverrides;
-use ocelli_reward::{NodeConfig, RewardGraph};
+use ocelli_reward::{RewardConfig, RewardGraph};
 use ocelli_rollout::SamplingParams;
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,7 @@ pub struct EvalConfig {
     /// Held-out rows.
     pub data: DataConfig,
     /// Scores to report. They are not added up, so `weight` and `on_error` are refused.
-    pub metrics: Vec<NodeConfig>,
+    pub metrics: RewardConfig,
     /// How answers are drawn: `greedy`, `sampled` (temperature 1), or both.
     #[serde(default = "both_modes")]
     pub modes: Vec<EvalMode>,
@@ -190,7 +190,7 @@ pub struct StageConfig {
     pub rollout: Option<RolloutConfig>,
     /// What is rewarded (`grpo`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reward: Vec<NodeConfig>,
+    pub reward: RewardConfig,
     /// Credit and objective (`grpo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<AlgorithmConfig>,
@@ -286,7 +286,7 @@ impl Recipe {
                     "eval: `samples` has no effect without mode \"sampled\"; remove it".into(),
                 );
             }
-            RewardGraph::new(&eval.metrics).map_err(|e| format!("eval: {e}"))?;
+            RewardGraph::check(&eval.metrics).map_err(|e| format!("eval: {e}"))?;
             if eval.modes.is_empty() {
                 return Err("eval: `modes` is empty; give \"greedy\", \"sampled\" or both".into());
             }
@@ -421,7 +421,7 @@ impl StageConfig {
                 ));
             }
         }
-        RewardGraph::new(&self.reward).map_err(|e| format!("{name}: {e}"))?;
+        RewardGraph::check(&self.reward).map_err(|e| format!("{name}: {e}"))?;
         let rollout = self.rollout.clone().unwrap_or_default();
         require(
             rollout.num_generations >= 1,

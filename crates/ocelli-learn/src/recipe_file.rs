@@ -6,6 +6,15 @@ use crate::error::LearnError;
 use crate::recipe::Recipe;
 
 impl Recipe {
+    /// Makes the paths of Python rewards and judges' caches start at `folder`.
+    fn settle_rewards(&mut self, folder: &Path) {
+        let metrics = self.eval.iter_mut().map(|eval| &mut eval.metrics);
+        let rewards = self.stage.iter_mut().map(|stage| &mut stage.reward);
+        metrics
+            .chain(rewards)
+            .for_each(|nodes| nodes.settle(folder));
+    }
+
     /// Reads a recipe file and applies `key=value` overrides such as `run.seed=3` or `stage.1.optim.learning_rate=1e-4`
     /// (stages count from 0; a stage's kind also names it: `stage.grpo.…`).
     ///
@@ -18,7 +27,7 @@ impl Recipe {
         };
         let text =
             std::fs::read_to_string(path).map_err(|e| fail(format!("no recipe to read: {e}")))?;
-        let recipe = if overrides.is_empty() {
+        let mut recipe = if overrides.is_empty() {
             toml::from_str(&text).map_err(|e| fail(explain(&e)))?
         } else {
             let mut table: toml::Table = toml::from_str(&text).map_err(|e| fail(explain(&e)))?;
@@ -27,6 +36,9 @@ impl Recipe {
             }
             table.try_into::<Self>().map_err(|e| fail(explain(&e)))?
         };
+        // A run keeps the recipe in another folder, so that the files of rewards are found from anywhere.
+        let here = std::path::absolute(path).map_err(|e| fail(e.to_string()))?;
+        recipe.settle_rewards(here.parent().unwrap_or(Path::new("/")));
         recipe.check().map_err(fail)?;
         Ok(recipe)
     }

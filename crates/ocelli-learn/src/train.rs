@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use ocelli_data::{Dataset, PictureCache};
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::qwen2_5_vl::QwenVl;
-use ocelli_reward::RewardGraph;
+use ocelli_reward::{RewardError, RewardGraph};
 use ocelli_rollout::Policy;
 use serde_json::Value;
 
@@ -19,6 +19,7 @@ use crate::observer::Observer;
 use crate::optimizer::Optimizer;
 use crate::preflight;
 use crate::recipe::{EvalConfig, Recipe, StageConfig, StageKind};
+use crate::reward_log::RewardLog;
 use crate::run::{Progress, Run, read_rows};
 use crate::stage::{Session, StageEnd, StagePlan};
 use crate::{grpo, sft};
@@ -36,8 +37,15 @@ pub struct Finished {
 
 /// The data sets of a recipe, read before anything is trained: a mistake in the last stage is found at once.
 struct RecipeData {
-    stages: Vec<Dataset>,
+    stages: Vec<StageData>,
     eval: Option<(EvalConfig, Dataset, RewardGraph)>,
+}
+
+/// The rows of a stage, and what judges the answers to them.
+struct StageData {
+    rows: Dataset,
+    /// Without nodes in a stage that rewards nothing.
+    reward: Option<RewardGraph>,
 }
 
 impl RecipeData {
@@ -55,8 +63,16 @@ impl RecipeData {
         let stages = recipe
             .stage
             .iter()
-            .map(|stage| load(&stage.data))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|stage| {
+                let rewarded = stage.kind == StageKind::Grpo;
+                Ok(StageData {
+                    rows: load(&stage.data)?,
+                    reward: rewarded
+                        .then(|| RewardGraph::new(&stage.reward))
+                        .transpose()?,
+                })
+            })
+            .collect::<Result<Vec<_>, LearnError>>()?;
         let eval = match &recipe.eval {
             None => None,
             Some(eval) => Some((
@@ -66,17 +82,27 @@ impl RecipeData {
             )),
         };
         for (index, (stage, data)) in recipe.stage.iter().zip(&stages).enumerate() {
-            preflight::check_when(&place(index, stage), &stage.reward, data)?;
+            preflight::check_when(&place(index, stage), &stage.reward, &data.rows)?;
         }
         Ok(Self { stages, eval })
+    }
+
+    /// Starts what judges outside of the program, for all stages: a Python file that does not load is found before the first step.
+    fn start(&self, log: &RewardLog) -> Result<(), LearnError> {
+        let of_stages = self.stages.iter().filter_map(|stage| stage.reward.as_ref());
+        let of_eval = self.eval.iter().map(|(_, _, metrics)| metrics);
+        for graph in of_stages.chain(of_eval) {
+            graph.start(log.writer())?;
+        }
+        Ok(())
     }
 
     /// Checks that the model can be shown every row.
     fn check(&self, recipe: &Recipe, policy: &Policy) -> Result<(), LearnError> {
         for (stage, data) in recipe.stage.iter().zip(&self.stages) {
-            preflight::check_prompts(policy, data, stage.max_prompt_length())?;
+            preflight::check_prompts(policy, &data.rows, stage.max_prompt_length())?;
             if stage.kind == StageKind::Sft {
-                preflight::check_demonstrations(policy, data)?;
+                preflight::check_demonstrations(policy, &data.rows)?;
             }
         }
         if let Some((config, data, _)) = &self.eval {
@@ -118,8 +144,8 @@ pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
             stage.kind.name(),
             stage.exit.max_steps,
             stage.batch.size,
-            data.tasks.len(),
-            data.name
+            data.rows.tasks.len(),
+            data.rows.name
         ));
     }
     if let Some((_, data, _)) = &data.eval {
@@ -164,7 +190,10 @@ pub fn train_file(
     )?;
     let policy = Policy::new(checkpoint, &device)?;
     data.check(recipe, &policy)?;
+    let log = RewardLog::default();
+    data.start(&log)?;
     let run = Run::create(recipe, name)?;
+    log.keep_in(run.folder());
     if let Some(file) = file {
         run.keep_recipe(file)?;
     }
@@ -220,6 +249,9 @@ pub fn resume(
     let mut policy = Policy::new(checkpoint, &device)?;
     policy.version = progress.version;
     data.check(recipe, &policy)?;
+    let log = RewardLog::default();
+    log.keep_in(folder);
+    data.start(&log)?;
     run.rewind(&progress, stage_over)?;
     observer.message(&format!(
         "resuming {} after step {} of stage {} ({})",
@@ -290,15 +322,12 @@ fn run_stages(
         };
         if plan.start < config.exit.max_steps {
             end = match config.kind {
-                StageKind::Sft => sft::run(&mut session, &mut plan, &data.stages[index])?,
+                StageKind::Sft => sft::run(&mut session, &mut plan, &data.stages[index].rows)?,
                 StageKind::Grpo => {
+                    let StageData { rows, reward } = &data.stages[index];
                     let reference = reference(recipe, &session, index)?;
-                    grpo::run(
-                        &mut session,
-                        &mut plan,
-                        &data.stages[index],
-                        reference.as_ref(),
-                    )?
+                    let graph = reward.as_ref().ok_or(RewardError::NoNodes)?;
+                    grpo::run(&mut session, &mut plan, rows, graph, reference.as_ref())?
                 }
             };
             if end == StageEnd::Stopped {

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 
 use crate::condition::Condition;
 use crate::config::{Combine, NodeConfig, Role};
-use crate::graph::{Node, Source};
+use crate::node::{Node, Source};
 use crate::suggest::closest;
-use crate::{RewardError, Verifier, shape};
+use crate::{RewardError, Verifier, service, shape};
 
 /// Keys that every kind of node has, and what is given of those that only some have.
 pub(crate) struct Builder<'a> {
@@ -16,6 +16,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) position: usize,
     /// Names of the nodes before it.
     pub(crate) names: &'a [&'a str],
+    /// Whether the files that it names are looked for.
+    pub(crate) with_files: bool,
 }
 
 impl Builder<'_> {
@@ -75,10 +77,7 @@ impl Builder<'_> {
     fn source(&self) -> Result<Source, RewardError> {
         let config = self.config;
         let (owner, source) = match (&config.verifier, config.combine, config.transform) {
-            (Some(name), None, None) => (
-                format!("the verifier `{name}`"),
-                Source::Verifier(self.verifier(name)?),
-            ),
+            (Some(name), None, None) => (format!("the verifier `{name}`"), self.judge(name)?),
             (None, Some(Combine::Ladder), None) => ("a ladder".to_owned(), self.ladder()?),
             (None, Some(how), None) => {
                 let of = config.of.iter().map(|name| self.node("of", name));
@@ -108,7 +107,7 @@ impl Builder<'_> {
                 });
             }
         };
-        let takes_of = !matches!(source, Source::Verifier(_));
+        let takes_of = !matches!(source, Source::Verifier(_) | Source::Service(_));
         let takes_values = matches!(source, Source::Ladder { .. });
         let takes_scope = matches!(source, Source::Transform { .. });
         for (key, given, taken) in [
@@ -151,12 +150,20 @@ impl Builder<'_> {
         })
     }
 
+    fn judge(&self, name: &str) -> Result<Source, RewardError> {
+        let settings = &self.config.settings;
+        match service::read(self.position, name, settings, self.with_files) {
+            Some(service) => Ok(Source::Service(service?)),
+            None => Ok(Source::Verifier(self.verifier(name)?)),
+        }
+    }
+
     fn verifier(&self, name: &str) -> Result<Verifier, RewardError> {
         if !Verifier::NAMES.contains(&name) {
             return Err(RewardError::UnknownVerifier {
                 node: self.position,
                 name: name.to_owned(),
-                hint: hint(name, &Verifier::NAMES),
+                hint: hint(name, &service::known_names()),
             });
         }
         let mut settings: Map<String, Value> = self.config.settings.clone();

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use ocelli_core::{Episode, Verdict, VerifierError};
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,28 @@ impl RemoteConfig {
             time_limit_seconds: default_time_limit(),
         }
     }
+
+    /// The servers' addresses and the time for a request. Nobody is asked.
+    ///
+    /// # Errors
+    /// Names the key with a value it does not take.
+    pub(crate) fn check(&self) -> Result<(Vec<String>, Duration), ClientError> {
+        let bad = ClientError::BadConfig;
+        for (key, is_zero) in [
+            ("servers", self.servers.is_empty()),
+            ("nodes", self.nodes.as_ref().is_some_and(Vec::is_empty)),
+            ("batch", self.batch == 0),
+            ("concurrency", self.concurrency == 0),
+            ("attempts", self.attempts == 0),
+        ] {
+            if is_zero {
+                return Err(bad(format!("`{key}` needs at least one")));
+            }
+        }
+        let servers: Result<_, _> = self.servers.iter().map(|url| checked_url(url)).collect();
+        let time_limit = seconds("time_limit_seconds", self.time_limit_seconds).map_err(bad)?;
+        Ok((servers.map_err(bad)?, time_limit))
+    }
 }
 
 /// Why the servers cannot be used.
@@ -114,22 +137,8 @@ impl RemoteVerifiers {
     /// # Errors
     /// When the configuration is wrong, no server answers, or those that do have not the same nodes.
     pub fn connect(config: &RemoteConfig) -> Result<Self, ClientError> {
-        let bad = ClientError::BadConfig;
-        for (key, is_zero) in [
-            ("servers", config.servers.is_empty()),
-            ("nodes", config.nodes.as_ref().is_some_and(Vec::is_empty)),
-            ("batch", config.batch == 0),
-            ("concurrency", config.concurrency == 0),
-            ("attempts", config.attempts == 0),
-        ] {
-            if is_zero {
-                return Err(bad(format!("`{key}` needs at least one")));
-            }
-        }
-        let servers: Result<_, _> = config.servers.iter().map(|url| checked_url(url)).collect();
-        let servers: Vec<String> = servers.map_err(bad)?;
-        let token = secret(config.token_env.as_deref()).map_err(bad)?;
-        let time_limit = seconds("time_limit_seconds", config.time_limit_seconds).map_err(bad)?;
+        let (servers, time_limit) = config.check()?;
+        let token = secret(config.token_env.as_deref()).map_err(ClientError::BadConfig)?;
         let http = Http::new(time_limit, token);
         let known = common_nodes(&http, &servers)?;
         let mut names = config.nodes.iter().flatten();

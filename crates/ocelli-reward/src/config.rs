@@ -1,15 +1,34 @@
 //! A reward as a recipe writes it: a list of nodes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use ocelli_core::Schedule;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The `reward` list of a stage.
-pub type RewardConfig = Vec<NodeConfig>;
+use crate::service::is_plugin;
+
+/// The keys that all nodes have.
+pub(crate) const NODE_KEYS: [&str; 14] = [
+    "verifier",
+    "combine",
+    "transform",
+    "of",
+    "name",
+    "weight",
+    "when",
+    "gate",
+    "otherwise",
+    "shape",
+    "values",
+    "scope",
+    "role",
+    "on_error",
+];
 
 /// One node of the reward graph: a verifier, a combination of earlier nodes, or a transform of an earlier node's values.
+/// In a recipe it is a table, or the name of its verifier alone.
 ///
 /// ```
 /// let node: ocelli_reward::NodeConfig = toml::from_str(
@@ -22,8 +41,10 @@ pub type RewardConfig = Vec<NodeConfig>;
 /// assert_eq!(node.name(), "box_iou");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct NodeConfig {
-    /// What judges the episode; one of the verifiers in `docs/verifiers.md`.
+    /// What judges the episode: one of the verifiers in `docs/verifiers.md`, a plug-in `file.py:function`, or `judge`,
+    /// `stub_judge` or `remote`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verifier: Option<String>,
     /// How the scores of the nodes in `of` become one.
@@ -248,19 +269,47 @@ impl NodeConfig {
         self
     }
 
-    /// The node's name, given or by default; empty for a node that computes nothing.
+    /// Makes paths absolute or relative to the working directory that are relative to `root`: the file and the interpreter
+    /// of a plug-in, and the cache of a judge. An interpreter that is a bare name is looked for in `PATH` and stays.
+    pub fn settle(&mut self, root: &Path) {
+        let Some(verifier) = &mut self.verifier else {
+            return;
+        };
+        let key = if is_plugin(verifier) {
+            *verifier = joined(root, verifier);
+            "python"
+        } else if verifier == "judge" || verifier == "stub_judge" {
+            "cache"
+        } else {
+            return;
+        };
+        if let Some(Value::String(path)) = self.settings.get_mut(key)
+            && (key == "cache" || Path::new(path.as_str()).components().count() > 1)
+        {
+            *path = joined(root, path);
+        }
+    }
+
+    /// The node's name, given or by default, which for a plug-in is that of its function; empty for a node that computes nothing.
     pub fn name(&self) -> String {
         if let Some(name) = &self.name {
             return name.clone();
         }
         let own = |value: Value| value.as_str().unwrap_or_default().to_owned();
         match (&self.verifier, self.combine, self.transform) {
-            (Some(verifier), ..) => verifier.clone(),
+            (Some(verifier), ..) => match verifier.rsplit_once(':') {
+                Some((_, function)) if is_plugin(verifier) => function.to_owned(),
+                _ => verifier.clone(),
+            },
             (_, Some(combine), _) => own(serde_json::json!(combine)),
             (_, _, Some(transform)) => own(serde_json::json!(transform)),
             (None, None, None) => String::new(),
         }
     }
+}
+
+fn joined(root: &Path, path: &str) -> String {
+    root.join(path).display().to_string()
 }
 
 #[cfg(test)]
@@ -295,11 +344,41 @@ mod tests {
     fn names_by_default() {
         for (text, name) in [
             ("verifier = \"tags\"", "tags"),
+            ("verifier = \"a/b.py:compute_score\"", "compute_score"),
             ("combine = \"harmonic_mean\"", "harmonic_mean"),
             ("transform = \"z_score\"", "z_score"),
             ("", ""),
         ] {
             assert_eq!(toml::from_str::<NodeConfig>(text).unwrap().name(), name);
+        }
+    }
+
+    #[test]
+    fn paths_start_at_the_root() {
+        for (node, settled) in [
+            (
+                NodeConfig::new("a.py:f").with("python", "python3"),
+                NodeConfig::new("/r/a.py:f").with("python", "python3"),
+            ),
+            (
+                NodeConfig::new("/a.py:f").with("python", "venv/bin/python"),
+                NodeConfig::new("/a.py:f").with("python", "/r/venv/bin/python"),
+            ),
+            (
+                NodeConfig::new("judge").with("cache", "kept"),
+                NodeConfig::new("judge").with("cache", "/r/kept"),
+            ),
+            (
+                NodeConfig::new("exact").with("cache", "kept"),
+                NodeConfig::new("exact").with("cache", "kept"),
+            ),
+        ] {
+            let mut settling = node.clone();
+            settling.settle(Path::new("/r"));
+            assert_eq!(settling, settled);
+            let mut here = node.clone();
+            here.settle(Path::new(""));
+            assert_eq!(here, node);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Errors in a reward's configuration.
 
+use crate::PluginError;
+
 /// What is wrong with a list of reward nodes. Nodes are counted from 0, as they stand in the recipe.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RewardError {
@@ -47,6 +49,12 @@ pub enum RewardError {
         owner: String,
         problem: String,
     },
+    /// A plug-in that cannot be used.
+    #[error("reward node {node}: {error}")]
+    Plugin { node: usize, error: PluginError },
+    /// A plug-in, a judge or a remote graph that could not be started.
+    #[error("the reward node `{name}` cannot start: {problem}")]
+    NotStarted { name: String, problem: String },
     /// A value outside of what its key allows.
     #[error("reward node {node}: `{key} = {value}` is not allowed; it takes {wanted}")]
     BadValue {

@@ -4,18 +4,18 @@
 //! a group and a plug-in wants many episodes in one call. A node can read those before it only, so there are no cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use ocelli_core::{Episode, Progress, Schedule, Task, Verdict};
+use ocelli_core::{Episode, Progress, Verdict};
 
 use crate::builder::{Builder, hint};
-use crate::combine::{combine, transform};
-use crate::condition::Condition;
-use crate::config::{Accepted, Combine, NodeConfig, OnError, Role, Scope, Shape, Transform};
-use crate::shape::shaped;
+use crate::config::{NodeConfig, Role};
+use crate::node::{Batch, Column, Details, Node, Source};
+use crate::plugin::Log;
 use crate::{RewardError, Verifier};
 
-/// Checked nodes, ready to score.
+/// Checked nodes, ready to score. A graph with plug-ins, judges or remote graphs is [started](Self::start) first.
 ///
 /// ```
 /// use ocelli_reward::{NodeConfig, RewardGraph};
@@ -28,56 +28,35 @@ pub struct RewardGraph {
     nodes: Vec<Node>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Node {
-    pub(crate) name: String,
-    pub(crate) source: Source,
-    pub(crate) shape: Option<Shape>,
-    pub(crate) gate: Vec<Condition>,
-    pub(crate) otherwise: f64,
-    pub(crate) weight: Schedule,
-    pub(crate) role: Role,
-    pub(crate) when: Option<BTreeMap<String, Accepted>>,
-    pub(crate) on_error: OnError,
-    /// Whether verdict and score of the node are kept. What is not kept is computed for those that read it.
-    pub(crate) kept: bool,
-}
-
-/// Where a node's score comes from. Numbers are positions of earlier nodes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Source {
-    Verifier(Verifier),
-    Combine {
-        how: Combine,
-        of: Vec<usize>,
-    },
-    Ladder {
-        rungs: Vec<(Condition, f64)>,
-    },
-    Transform {
-        how: Transform,
-        of: usize,
-        scope: Scope,
-    },
-}
-
-/// The episodes of a step and where each group begins and ends.
-struct Batch<'a> {
-    episodes: Vec<&'a Episode>,
-    groups: Vec<Range<usize>>,
-    progress: Progress,
-}
-
-/// One verdict an episode, in the batch's order.
-type Column = Vec<Verdict>;
-
 impl RewardGraph {
-    /// Checks and builds a graph.
+    /// Checks and builds a graph whose paths start at the working directory. Nothing is started.
     ///
     /// # Errors
     /// When there is no node or none with a weight, or a node names an unknown verifier or node, sets a key that it does
-    /// not read, has a value out of range, or has the name of another.
+    /// not read, has a value out of range, has the name of another, or names a plug-in whose file or function is missing.
     pub fn new(configs: &[NodeConfig]) -> Result<Self, RewardError> {
+        Self::built(configs, true)
+    }
+
+    /// The same with paths that start at `root`: files and interpreters of plug-ins, and the caches of judges.
+    ///
+    /// # Errors
+    /// As [`RewardGraph::new`].
+    pub fn rooted(configs: &[NodeConfig], root: &Path) -> Result<Self, RewardError> {
+        let mut configs = configs.to_vec();
+        configs.iter_mut().for_each(|node| node.settle(root));
+        Self::built(&configs, true)
+    }
+
+    /// Everything that [`RewardGraph::new`] checks but the files, for a reward whose root is not known yet.
+    ///
+    /// # Errors
+    /// As [`RewardGraph::new`], missing files aside.
+    pub fn check(configs: &[NodeConfig]) -> Result<(), RewardError> {
+        Self::built(configs, false).map(drop)
+    }
+
+    fn built(configs: &[NodeConfig], with_files: bool) -> Result<Self, RewardError> {
         let mut nodes: Vec<Node> = Vec::with_capacity(configs.len());
         for (position, config) in configs.iter().enumerate() {
             let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
@@ -85,6 +64,7 @@ impl RewardGraph {
                 config,
                 position,
                 names: &names,
+                with_files,
             }
             .build()?;
             nodes.push(node);
@@ -104,7 +84,40 @@ impl RewardGraph {
         Ok(Self { nodes })
     }
 
-    /// The nodes' names in the order of the recipe.
+    /// Starts the processes of plug-ins and the clients of judges and remote graphs, all at once; does nothing where they
+    /// run already. `log` gets the lines that plug-ins print, each opened by the plug-in's name. Clones share what runs,
+    /// and it stops with the last of them.
+    ///
+    /// # Errors
+    /// Names the first node that cannot start, with the mend: the file does not load, the variable with the key is not
+    /// set, no server answers.
+    pub fn start(&self, log: impl FnMut(&str) + Send + 'static) -> Result<(), RewardError> {
+        let log: Log = Arc::new(Mutex::new(log));
+        std::thread::scope(|scope| {
+            let services = self.nodes.iter().filter_map(|node| match &node.source {
+                Source::Service(service) => Some((&node.name, service)),
+                _ => None,
+            });
+            let starting: Vec<_> = services
+                .map(|(name, service)| {
+                    let log = &log;
+                    (name, scope.spawn(move || service.start(log)))
+                })
+                .collect();
+            starting.into_iter().try_for_each(|(name, thread)| {
+                let started = thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                started.map_err(|problem| RewardError::NotStarted {
+                    name: name.clone(),
+                    problem,
+                })
+            })
+        })
+    }
+
+    /// The nodes' names in the order of the recipe. Verdicts have further names, `<node>.<name>`, for what a service's
+    /// score was made of.
     pub fn node_names(&self) -> impl Iterator<Item = &str> {
         let kept = self.nodes.iter().filter(|node| node.kept);
         kept.map(|node| node.name.as_str())
@@ -156,11 +169,16 @@ impl RewardGraph {
     /// Judges the episodes of one step, given group by group, and writes of each `outcome.verdicts`, one a node,
     /// `outcome.reward` and `outcome.sample_weight`, over whatever stood there.
     ///
+    /// What a plug-in, a judge or a remote graph says beside its score stands among the verdicts as `<node>.<name>`; it is
+    /// no part of the reward.
+    ///
     /// The reward is Σ weight · score over the nodes that have scored, weight 0 left out. It is `None` when no such node
     /// applies to the row, and when one had an error and does not say otherwise in `on_error`. The sample weight is the
     /// product of the scores of the nodes with that role, 1 without any.
     pub fn score_batch(&self, groups: &mut [&mut [Episode]], progress: Progress) {
-        let columns = {
+        let mut columns: Vec<Column> = Vec::with_capacity(self.nodes.len());
+        let mut details: Vec<Details> = Vec::with_capacity(self.nodes.len());
+        {
             let mut starts = vec![0];
             starts.extend(groups.iter().scan(0, |end, group| {
                 *end += group.len();
@@ -171,25 +189,46 @@ impl RewardGraph {
                 groups: starts.windows(2).map(|pair| pair[0]..pair[1]).collect(),
                 progress,
             };
-            self.nodes.iter().fold(Vec::new(), |mut columns, node| {
-                columns.push(node.column(&batch, &columns));
-                columns
-            })
-        };
+            for (node, needed) in self.nodes.iter().zip(self.needed()) {
+                let (column, detail) = if needed {
+                    node.column(&batch, &columns)
+                } else {
+                    (vec![Verdict::Skip; batch.episodes.len()], Vec::new())
+                };
+                columns.push(column);
+                details.push(detail);
+            }
+        }
         let episodes = groups.iter_mut().flat_map(|group| group.iter_mut());
         for (index, episode) in episodes.enumerate() {
             let verdicts: Vec<&Verdict> = columns.iter().map(|column| &column[index]).collect();
             episode.outcome.reward = self.reward(&verdicts, progress);
             episode.outcome.sample_weight = self.sample_weight(&verdicts);
-            let kept = self
-                .nodes
-                .iter()
-                .zip(verdicts)
-                .filter(|(node, _)| node.kept);
-            episode.outcome.verdicts = kept
-                .map(|(node, verdict)| (node.name.clone(), verdict.clone()))
-                .collect();
+            let mut recorded = BTreeMap::new();
+            for (node, details) in self.nodes.iter().zip(&mut details) {
+                if node.kept
+                    && let Some(details) = details.get_mut(index)
+                {
+                    let named = std::mem::take(details).into_iter();
+                    recorded.extend(named.map(|(name, v)| (format!("{}.{name}", node.name), v)));
+                }
+            }
+            // After the details: a node of the recipe may have the name of one.
+            let kept = self.nodes.iter().zip(verdicts).filter(|(n, _)| n.kept);
+            recorded.extend(kept.map(|(node, verdict)| (node.name.clone(), verdict.clone())));
+            episode.outcome.verdicts = recorded;
         }
+    }
+
+    /// Which nodes are kept, or read by one that is needed. The others are not asked.
+    fn needed(&self) -> Vec<bool> {
+        let mut needed: Vec<bool> = self.nodes.iter().map(|node| node.kept).collect();
+        for (position, node) in self.nodes.iter().enumerate().rev() {
+            if needed[position] {
+                node.needs().for_each(|read| needed[read] = true);
+            }
+        }
+        needed
     }
 
     /// Judges one episode by itself, as at the start of a stage.
@@ -226,123 +265,6 @@ impl RewardGraph {
             .filter(|(node, _)| node.kept && node.role == Role::SampleWeight)
             .filter_map(|(node, verdict)| node.resolved(verdict).value())
             .product()
-    }
-}
-
-impl Source {
-    fn reads(&self) -> Vec<usize> {
-        match self {
-            Self::Verifier(_) => Vec::new(),
-            Self::Combine { of, .. } => of.clone(),
-            Self::Ladder { rungs } => rungs.iter().map(|(rung, _)| rung.node).collect(),
-            Self::Transform { of, .. } => vec![*of],
-        }
-    }
-}
-
-impl Node {
-    /// Whether the node's score ever counts in the reward.
-    fn rewards(&self) -> bool {
-        self.role == Role::Reward && !self.weight.is_zero()
-    }
-
-    /// The node's verdicts over the batch, given those of the nodes before it.
-    fn column(&self, batch: &Batch, before: &[Column]) -> Column {
-        let raw = match &self.source {
-            Source::Verifier(verifier) => self.judged(verifier, batch),
-            Source::Combine { how, of } => self.each(batch, |i| {
-                combine(*how, of.iter().map(|node| &before[*node][i]))
-            }),
-            Source::Ladder { rungs } => self.each(batch, |i| {
-                for (rung, value) in rungs {
-                    match rung.holds(&before[rung.node][i]) {
-                        Ok(true) => return Verdict::score(*value),
-                        Ok(false) => {}
-                        Err(error) => return Verdict::Error(error.clone()),
-                    }
-                }
-                Verdict::score(self.otherwise)
-            }),
-            Source::Transform { how, of, scope } => {
-                let everything = 0..batch.episodes.len();
-                let scopes = match scope {
-                    Scope::Group => batch.groups.as_slice(),
-                    Scope::Batch => std::slice::from_ref(&everything),
-                };
-                let of = &before[*of];
-                let values = scopes
-                    .iter()
-                    .flat_map(|span| transform(*how, &of[span.clone()]));
-                let values: Column = values.collect();
-                self.each(batch, |i| values[i].clone())
-            }
-        };
-        let finished = raw.into_iter().enumerate();
-        finished
-            .map(|(i, verdict)| self.finished(verdict, i, before))
-            .collect()
-    }
-
-    fn judged(&self, verifier: &Verifier, batch: &Batch) -> Column {
-        self.each(batch, |i| {
-            verifier.verify(batch.episodes[i], batch.progress)
-        })
-    }
-
-    /// Skips where the row lacks a wanted tag; what `judge` says elsewhere.
-    fn each(&self, batch: &Batch, judge: impl Fn(usize) -> Verdict) -> Column {
-        let verdict = |(i, episode): (usize, &&Episode)| {
-            if self.applies(&episode.task) {
-                judge(i)
-            } else {
-                Verdict::Skip
-            }
-        };
-        batch.episodes.iter().enumerate().map(verdict).collect()
-    }
-
-    /// Whether the row has every wanted tag with an accepted value.
-    fn applies(&self, task: &Task) -> bool {
-        self.when.iter().flatten().all(|(tag, accepted)| {
-            let value = task.tags.get(tag);
-            value.is_some_and(|value| accepted.holds(value))
-        })
-    }
-
-    /// The verdict after shape and gate.
-    fn finished(&self, verdict: Verdict, index: usize, before: &[Column]) -> Verdict {
-        let Verdict::Score {
-            value,
-            parse_failure,
-        } = verdict
-        else {
-            return verdict;
-        };
-        for condition in &self.gate {
-            match condition.holds(&before[condition.node][index]) {
-                Ok(true) => {}
-                Ok(false) => {
-                    return Verdict::Score {
-                        value: self.otherwise,
-                        parse_failure,
-                    };
-                }
-                Err(error) => return Verdict::Error(error.clone()),
-            }
-        }
-        Verdict::Score {
-            value: self.shape.map_or(value, |shape| shaped(shape, value)),
-            parse_failure,
-        }
-    }
-
-    /// What an error counts as.
-    fn resolved(&self, verdict: &Verdict) -> Verdict {
-        match (verdict, self.on_error) {
-            (Verdict::Error(_), OnError::Zero) => Verdict::score(0.0),
-            (Verdict::Error(_), OnError::Skip) => Verdict::Skip,
-            (verdict, _) => verdict.clone(),
-        }
     }
 }
 

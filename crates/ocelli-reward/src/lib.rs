@@ -5,7 +5,8 @@
 //! anything an episode does not record, so a saved episode can be scored again at any time. A [`Plugin`], a reward that
 //! the user has written in Python, does as it likes in a process of its own. Files and the network are left to three
 //! modules behind features: [`server`] (feature `server`) puts a graph behind HTTP, [`client`] asks such servers, and
-//! [`scorer`] asks models (both feature `judge`).
+//! [`scorer`] asks models (both feature `judge`). Nodes of a graph that need any of these run from
+//! [`RewardGraph::start`] on.
 //!
 //! ```
 //! use ocelli_reward::{parse_box, sections};
@@ -31,14 +32,17 @@ mod graph;
 mod http;
 pub mod math;
 pub mod measure;
+mod node;
 mod payload;
 mod plugin;
 #[cfg(any(feature = "server", feature = "judge"))]
 pub mod protocol;
+mod reward_list;
 #[cfg(feature = "judge")]
 pub mod scorer;
 #[cfg(feature = "server")]
 pub mod server;
+mod service;
 mod shape;
 mod statistics;
 mod suggest;
@@ -46,7 +50,7 @@ mod tags;
 mod verifier;
 
 pub use config::{
-    Accepted, Combine, Conditions, NodeConfig, OnError, RewardConfig, Role, Scope, Shape, Transform,
+    Accepted, Combine, Conditions, NodeConfig, OnError, Role, Scope, Shape, Transform,
 };
 pub use error::RewardError;
 pub use grammar::{
@@ -64,6 +68,7 @@ pub use payload::{
     parse_segmentation, parse_text, parse_trajectory, parse_yes_no,
 };
 pub use plugin::{Completions, Plugin, PluginConfig, PluginError, PluginVerdict, Style};
+pub use reward_list::RewardConfig;
 pub use statistics::{error_rate, parse_failures, record_rewards};
 pub use tags::{Sections, sections, tag_credit};
 pub use verifier::{AnswerIn, Verifier};

@@ -22,7 +22,10 @@ use ocelli_core::{Episode, Verdict, VerifierError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::suggest::closest;
+
 pub use error::PluginError;
+pub(crate) use process::Log;
 use row::Row;
 use worker::{Job, Launch, Worker};
 
@@ -120,24 +123,62 @@ impl PluginConfig {
         }
     }
 
-    fn launch(&self, log: process::Log) -> Result<Launch, PluginError> {
-        let bad = |key, value: String, wanted| PluginError::BadValue {
-            plugin: self.to_string(),
-            key,
-            value,
-            wanted,
-        };
+    /// Checks the settings, which takes no file.
+    ///
+    /// # Errors
+    /// Names the setting that is out of range.
+    pub(crate) fn check(&self) -> Result<(), PluginError> {
         if !(1..=MOST_WORKERS).contains(&self.workers) {
-            return Err(bad(
-                "workers",
-                self.workers.to_string(),
-                "a number from 1 to 1024",
-            ));
+            let wanted = "a number from 1 to 1024";
+            return Err(self.bad("workers", self.workers.to_string(), wanted));
         }
-        let seconds = |key, seconds: f64| match Duration::try_from_secs_f64(seconds) {
-            Ok(limit) if !limit.is_zero() => Ok(limit),
-            _ => Err(bad(key, seconds.to_string(), "seconds above 0")),
+        if self.memory_mb == Some(0) {
+            return Err(self.bad("memory_mb", "0".to_owned(), "a number from 1 on"));
+        }
+        self.seconds("timeout_seconds", self.timeout_seconds)?;
+        self.seconds("start_timeout_seconds", self.start_timeout_seconds)?;
+        Ok(())
+    }
+
+    /// Looks for the file, and in its text for the function's name. Python is not asked, so this takes no time, and a name
+    /// that the file gets in some roundabout way is left for the start to find.
+    ///
+    /// # Errors
+    /// When there is no such file, or nothing in it can define the function.
+    pub(crate) fn check_file(&self) -> Result<(), PluginError> {
+        let path = self.full_path()?;
+        // What is no UTF-8 is for Python to read: the file may name its encoding.
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            return Ok(());
         };
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let mut words = text.split(|c| !is_part(c));
+        if words.any(|word| word == self.function) || text.contains("import *") {
+            return Ok(());
+        }
+        let defined: Vec<&str> = text
+            .lines()
+            .filter_map(|line| {
+                let line = line.strip_prefix("async ").unwrap_or(line);
+                line.strip_prefix("def ")?.split(|c| !is_part(c)).next()
+            })
+            .collect();
+        Err(self.no_function(&defined))
+    }
+
+    fn no_function(&self, defined: &[&str]) -> PluginError {
+        PluginError::NoFunction {
+            plugin: self.to_string(),
+            function: self.function.clone(),
+            hint: match closest(&self.function, defined.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None if defined.is_empty() => "it defines none".to_owned(),
+                None => format!("it defines: {}", defined.join(", ")),
+            },
+        }
+    }
+
+    fn full_path(&self) -> Result<PathBuf, PluginError> {
         let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         if !path.is_file() {
             return Err(PluginError::NoFile {
@@ -146,13 +187,34 @@ impl PluginConfig {
             });
         }
         if path.to_str().is_none() {
-            return Err(bad("path", path.display().to_string(), "a path in Unicode"));
+            return Err(self.bad("path", path.display().to_string(), "a path in Unicode"));
         }
+        Ok(path)
+    }
+
+    fn seconds(&self, key: &'static str, seconds: f64) -> Result<Duration, PluginError> {
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(limit) if !limit.is_zero() => Ok(limit),
+            _ => Err(self.bad(key, seconds.to_string(), "seconds above 0")),
+        }
+    }
+
+    fn bad(&self, key: &'static str, value: String, wanted: &'static str) -> PluginError {
+        PluginError::BadValue {
+            plugin: self.to_string(),
+            key,
+            value,
+            wanted,
+        }
+    }
+
+    fn launch(&self, log: Log) -> Result<Launch, PluginError> {
+        self.check()?;
         Ok(Launch {
             python: interpreter(self.python.as_deref(), std::env::var_os("OCELLI_PYTHON")),
-            path,
-            time_limit: seconds("timeout_seconds", self.timeout_seconds)?,
-            start_limit: seconds("start_timeout_seconds", self.start_timeout_seconds)?,
+            path: self.full_path()?,
+            time_limit: self.seconds("timeout_seconds", self.timeout_seconds)?,
+            start_limit: self.seconds("start_timeout_seconds", self.start_timeout_seconds)?,
             config: self.clone(),
             log,
         })

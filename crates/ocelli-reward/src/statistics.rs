@@ -1,6 +1,6 @@
 //! What the verdicts of a batch say together: mean scores, unread answers, errors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ocelli_core::metrics::mean_std;
 use ocelli_core::{Episode, Metrics, Verdict};
@@ -26,6 +26,8 @@ pub fn error_rate(episodes: &[Episode]) -> f64 {
 }
 
 /// Writes `rewards/<name>/mean` and `rewards/<name>/std` of each of `names`, then `rewards/<name>/parse_failure_rate`.
+/// After them come the verdicts `<name>.<part>` that the episodes have beside those of `names`: what a plug-in or a judge
+/// has said beside its score. Which there are is known from the episodes only.
 ///
 /// They are TRL's names and meaning: scores before weights, `std` with n − 1. Skips and errors do not count; a node
 /// that has judged none of the episodes gets `null`, which is not the same as 0.
@@ -35,7 +37,16 @@ pub fn record_rewards<'a>(
     episodes: &[Episode],
 ) {
     let failures = parse_failures(episodes);
-    for name in names {
+    let names: Vec<&str> = names.into_iter().collect();
+    let is_part = |recorded: &str| {
+        let of = |name: &&str| recorded.strip_prefix(*name)?.strip_prefix('.');
+        !names.contains(&recorded) && names.iter().any(|name| of(name).is_some())
+    };
+    let parts: BTreeSet<&str> = verdicts(episodes)
+        .map(|(name, _)| name.as_str())
+        .filter(|name| is_part(name))
+        .collect();
+    for name in names.iter().copied().chain(parts) {
         let scores: Vec<f64> = episodes
             .iter()
             .filter_map(|episode| episode.outcome.verdicts.get(name)?.value())
@@ -116,5 +127,19 @@ mod tests {
         let names: Vec<&str> = metrics.iter().map(|(name, _)| name).collect();
         assert_eq!(names.len(), 9);
         assert!(names.contains(&"rewards/exact/mean"));
+    }
+
+    #[test]
+    fn what_a_score_was_made_of_has_metrics_too() {
+        let (_, mut episodes) = batch();
+        for (episode, value) in episodes.iter_mut().zip([1.0, 0.0]) {
+            let verdicts = &mut episode.outcome.verdicts;
+            verdicts.insert("tags.first".to_owned(), Verdict::score(value));
+            verdicts.insert("other.first".to_owned(), Verdict::score(value));
+        }
+        let mut metrics = Metrics::default();
+        record_rewards(&mut metrics, ["tags"], &episodes);
+        assert_eq!(metrics.get("rewards/tags.first/mean"), Some(0.5));
+        assert_eq!(metrics.iter().count(), 6);
     }
 }

@@ -18,8 +18,8 @@ pub enum PluginError {
     },
     /// There is no such file.
     #[error(
-        "the plug-in reward `{plugin}`: there is no file `{looked_at}`; write its path in full or from the folder that \
-         the program runs in"
+        "the plug-in reward `{plugin}`: there is no file `{looked_at}`; write its path in full, or mend the folder \
+         that it starts from"
     )]
     NoFile { plugin: String, looked_at: String },
     /// The interpreter could not be started.

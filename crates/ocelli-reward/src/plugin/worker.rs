@@ -11,7 +11,6 @@ use serde_json::json;
 
 use super::process::{Ending, Log, Process, Silence};
 use super::{PluginConfig, PluginError, PluginVerdict, Style};
-use crate::suggest::closest;
 
 /// Rows to score, with where to send their verdicts.
 pub(crate) struct Job {
@@ -188,15 +187,10 @@ impl Launch {
                 python: self.python.display().to_string(),
             },
             "load" => PluginError::Load { plugin, message },
-            "function" => PluginError::NoFunction {
-                plugin,
-                hint: match closest(&function, names.iter().map(String::as_str)) {
-                    Some(name) => format!("did you mean `{name}`?"),
-                    None if names.is_empty() => "it defines none".to_owned(),
-                    None => format!("it defines: {}", names.join(", ")),
-                },
-                function,
-            },
+            "function" => {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                self.config.no_function(&names)
+            }
             "callable" => PluginError::NotAFunction {
                 plugin,
                 function,

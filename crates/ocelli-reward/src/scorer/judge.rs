@@ -155,6 +155,11 @@ impl JudgeScorer {
         })
     }
 
+    /// Whether the prompt has a place for pictures.
+    pub(crate) fn shows_images(&self) -> bool {
+        self.template.shows_images()
+    }
+
     /// The whole request as the server gets it. Equal requests have equal bodies.
     fn body(&self, request: &ScoreRequest) -> Result<Vec<u8>, ScorerError> {
         let mut messages = Vec::new();

@@ -77,6 +77,10 @@ impl Template {
         Ok(Self { pieces })
     }
 
+    pub(super) fn shows_images(&self) -> bool {
+        self.pieces.contains(&Piece::Image)
+    }
+
     /// Fills the places in one go, so that braces in an answer stay what they are. Neighbouring texts are joined.
     pub(super) fn fill(&self, request: &ScoreRequest) -> Result<Vec<Filled>, ScorerError> {
         let mut filled = Vec::new();

@@ -8,9 +8,10 @@ use ocelli_learn::evaluation::{AnswerPlan, EvalRow, Moment, answer, summarise};
 use ocelli_learn::recipe::EvalMode;
 use ocelli_learn::{LearnError, Recipe};
 use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides};
-use ocelli_reward::{NodeConfig, RewardGraph};
+use ocelli_reward::{NodeConfig, RewardConfig};
 use ocelli_rollout::Policy;
 
+use super::reward_file::Reward;
 use super::{data_root, misuse, print};
 use crate::evaluation_table::format_eval_table;
 
@@ -91,7 +92,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         seed,
     } = source(arguments)?;
     let data = ocelli_data::load(&config, &root, seed).map_err(LearnError::from)?;
-    let graph = RewardGraph::new(&metrics)?;
+    let graph = Reward {
+        nodes: metrics,
+        root: PathBuf::new(),
+        max_steps: None,
+    }
+    .start()?;
     let checkpoint = Checkpoint::open(
         &arguments.checkpoint,
         &ConfigOverrides::default(),
@@ -126,7 +132,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// What is measured, and how.
 struct Source {
     config: DataConfig,
-    metrics: Vec<NodeConfig>,
+    metrics: RewardConfig,
     /// Folder that paths are relative to.
     root: PathBuf,
     /// Answers drawn for each row in mode `sampled`.
@@ -165,7 +171,7 @@ fn source(arguments: &Arguments) -> anyhow::Result<Source> {
         }
         None => Source {
             config: rows_of(arguments.data.as_deref().unwrap_or(Path::new(""))),
-            metrics: default_metrics(),
+            metrics: default_metrics().into(),
             root: PathBuf::new(),
             samples: 1,
             length: 64,

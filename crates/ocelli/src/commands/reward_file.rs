@@ -1,10 +1,11 @@
 //! Files that say what is rewarded: a recipe, or a `reward` list alone.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ocelli_core::Progress;
-use ocelli_reward::RewardConfig;
+use ocelli_reward::{RewardConfig, RewardGraph};
 use serde::Deserialize;
 
 use super::misuse;
@@ -12,7 +13,7 @@ use super::misuse;
 /// Where a command takes its reward from.
 #[derive(Args)]
 pub(super) struct RewardArguments {
-    /// File with a `reward` list: a recipe, or a file with the list alone.
+    /// File with a `reward` list: a recipe, or a file with the list alone. Paths in it start at its folder.
     #[arg(long, value_name = "FILE")]
     reward: PathBuf,
     /// The stage of the recipe whose reward is meant, from 1; needed when several stages have one.
@@ -45,11 +46,26 @@ struct Exit {
 #[derive(Debug)]
 pub(super) struct Reward {
     pub(super) nodes: RewardConfig,
+    /// The file's folder, where paths in it start.
+    pub(super) root: PathBuf,
     /// Steps of its stage, which schedules go by; `None` for a list that stands alone.
     pub(super) max_steps: Option<u64>,
 }
 
 impl Reward {
+    /// The graph, its Python functions and clients running; what the functions print goes to stderr.
+    ///
+    /// # Errors
+    /// When a node is wrong or cannot start.
+    pub(super) fn start(&self) -> anyhow::Result<RewardGraph> {
+        let graph = RewardGraph::rooted(&self.nodes, &self.root)?;
+        graph.start(|line| {
+            // Nobody reads a closed stderr.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        })?;
+        Ok(graph)
+    }
+
     /// The moment of the stage that schedules are asked about: step `step`, from 0, of `max_steps`, or of the stage's own
     /// number.
     pub(super) fn progress(&self, step: u64, max_steps: Option<u64>) -> Progress {
@@ -77,17 +93,21 @@ impl RewardArguments {
 pub(super) fn read_reward(path: &Path, stage: Option<usize>) -> anyhow::Result<Reward> {
     let at = |problem: String| misuse(format!("{}: {problem}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| at(e.to_string()))?;
-    choose(&text, stage).map_err(at)
+    let mut reward = choose(&text, stage).map_err(at)?;
+    reward.root = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok(reward)
 }
 
 fn choose(text: &str, stage: Option<usize>) -> Result<Reward, String> {
     let file: RewardFile = toml::from_str(text).map_err(|error| error.to_string())?;
     let alone = Reward {
         nodes: file.reward,
+        root: PathBuf::new(),
         max_steps: None,
     };
     let stages = file.stage.into_iter().map(|stage| Reward {
         nodes: stage.reward,
+        root: PathBuf::new(),
         max_steps: stage.exit.and_then(|exit| exit.max_steps),
     });
     // The list alone has number 0.

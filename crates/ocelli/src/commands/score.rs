@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use ocelli_core::{Episode, Verdict};
-use ocelli_reward::RewardGraph;
 
 use super::reward_file::RewardArguments;
 use super::{misuse, print};
@@ -47,7 +46,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let reward = arguments.reward.read()?;
     let progress = reward.progress(arguments.step, arguments.max_steps);
-    let graph = RewardGraph::new(&reward.nodes)?;
+    let graph = reward.start()?;
     let mut out = arguments.out.as_deref().map(create).transpose()?;
     let mut scored = Vec::new();
     for file in files(&arguments.episodes)? {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use ocelli_reward::RewardGraph;
 use ocelli_reward::server::{ServerConfig, ServerError, VerifierServer};
 
 use super::reward_file::RewardArguments;
@@ -56,10 +55,11 @@ struct Verifiers {
 /// Serves until it is told to stop.
 ///
 /// # Errors
-/// When a file cannot be read, the reward is wrong, or the address cannot be had.
+/// When a file cannot be read, the reward is wrong or cannot start, or the address cannot be had.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let What::Verifiers(arguments) = &arguments.what;
-    let grader = RewardGraph::new(&arguments.reward.read()?.nodes)?;
+    // Before listening: whoever reaches the server is judged.
+    let grader = arguments.reward.read()?.start()?;
     let nodes: Vec<&str> = grader.node_names().collect();
     let nodes = nodes.join(", ");
     let time_limit = Duration::try_from_secs_f64(arguments.time_limit)

@@ -13,7 +13,7 @@ use ocelli_reward::{NodeConfig, RewardConfig, RewardGraph};
 use serde::Serialize;
 
 use super::eval::{default_metrics, rows_of};
-use super::reward_file::read_reward;
+use super::reward_file::{Reward, read_reward};
 use super::{misuse, print, read_recipe, settle};
 use crate::gold_table::{format_failures, format_gold_table};
 
@@ -83,8 +83,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ));
     }
     let mut found = Found::default();
-    for (data, nodes, forgiving) in checks(arguments)? {
-        let graph = RewardGraph::new(&plain(&nodes)?)?;
+    for (data, reward, forgiving) in checks(arguments)? {
+        let graph = Reward {
+            nodes: plain(&reward.nodes)?,
+            ..reward
+        }
+        .start()?;
         validate(&data, &graph, forgiving, arguments, &mut found);
     }
     let failed = found.rows.iter().filter(|(_, full)| !full).count();
@@ -108,7 +112,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Rows, the reward they are for, and whether a verifier that does not fit a row is no fault of the row.
-fn checks(arguments: &Arguments) -> anyhow::Result<Vec<(Dataset, RewardConfig, bool)>> {
+fn checks(arguments: &Arguments) -> anyhow::Result<Vec<(Dataset, Reward, bool)>> {
     let given = &arguments.rows;
     if given.extension().is_none_or(|ending| ending != "toml") {
         if arguments.data.is_some() {
@@ -119,14 +123,14 @@ fn checks(arguments: &Arguments) -> anyhow::Result<Vec<(Dataset, RewardConfig, b
         let data =
             ocelli_data::load(&rows_of(given), Path::new(""), 0).map_err(LearnError::from)?;
         return Ok(vec![match &arguments.reward {
-            Some(file) => (data, read_reward(file, arguments.stage)?.nodes, false),
+            Some(file) => (data, read_reward(file, arguments.stage)?, false),
             None if arguments.stage.is_some() => {
                 return Err(misuse("--stage needs --reward with a recipe"));
             }
             None => {
                 let mut nodes = default_metrics();
                 nodes.retain(|node| node.name() == "box_iou" || node.name() == "exact");
-                (data, nodes, true)
+                (data, alone(nodes.into()), true)
             }
         }]);
     }
@@ -143,7 +147,11 @@ fn checks(arguments: &Arguments) -> anyhow::Result<Vec<(Dataset, RewardConfig, b
     let checks: Vec<_> = rewarded
         .map(|(_, stage)| {
             let data = ocelli_data::load(&stage.data, &root, recipe.run.seed);
-            Ok((data.map_err(LearnError::from)?, stage.reward.clone(), false))
+            Ok((
+                data.map_err(LearnError::from)?,
+                alone(stage.reward.clone()),
+                false,
+            ))
         })
         .collect::<anyhow::Result<_>>()?;
     if checks.is_empty() {
@@ -155,6 +163,15 @@ fn checks(arguments: &Arguments) -> anyhow::Result<Vec<(Dataset, RewardConfig, b
     Ok(checks)
 }
 
+/// A reward whose paths need no root.
+fn alone(nodes: RewardConfig) -> Reward {
+    Reward {
+        nodes,
+        root: PathBuf::new(),
+        max_steps: None,
+    }
+}
+
 /// The verifiers alone, as they judge before shapes, gates and weights. A node of negative weight rewards its absence, so a right
 /// answer need not have it.
 fn plain(nodes: &RewardConfig) -> anyhow::Result<RewardConfig> {
@@ -162,7 +179,7 @@ fn plain(nodes: &RewardConfig) -> anyhow::Result<RewardConfig> {
         let negative = |weight: &ocelli_core::Schedule| weight.values().iter().any(|&w| w < 0.0);
         node.verifier.is_some() && !node.weight.as_ref().is_some_and(negative)
     };
-    let verifiers: RewardConfig = nodes
+    let verifiers: Vec<NodeConfig> = nodes
         .iter()
         .filter(wanted)
         .map(|node| NodeConfig {
@@ -178,7 +195,7 @@ fn plain(nodes: &RewardConfig) -> anyhow::Result<RewardConfig> {
             "the reward has no verifier of a weight above 0, so nothing can be checked",
         ));
     }
-    Ok(verifiers)
+    Ok(verifiers.into())
 }
 
 fn validate(
