@@ -13,6 +13,9 @@ use crate::{BoundingBox, Message, Picture};
 pub enum ImageSource {
     /// A file, resolved against the data set's folder.
     Path(PathBuf),
+    /// An encoded picture inside a data file, by the name that its data set gives it: `train.parquet#17/0` is the first
+    /// picture of row 17.
+    Embedded(String),
     /// Pixels made by a generator.
     Pixels(Picture),
     /// Pixels that a record did not keep: the task's id names generator and row, which make them again.
@@ -24,6 +27,7 @@ pub enum ImageSource {
 #[serde(rename_all = "snake_case")]
 enum StoredSource {
     Path(PathBuf),
+    Embedded(String),
     Generated,
 }
 
@@ -31,6 +35,7 @@ impl From<ImageSource> for StoredSource {
     fn from(source: ImageSource) -> Self {
         match source {
             ImageSource::Path(path) => Self::Path(path),
+            ImageSource::Embedded(name) => Self::Embedded(name),
             ImageSource::Pixels(_) | ImageSource::Generated => Self::Generated,
         }
     }
@@ -40,6 +45,7 @@ impl From<StoredSource> for ImageSource {
     fn from(source: StoredSource) -> Self {
         match source {
             StoredSource::Path(path) => Self::Path(path),
+            StoredSource::Embedded(name) => Self::Embedded(name),
             StoredSource::Generated => Self::Generated,
         }
     }
@@ -89,14 +95,16 @@ mod tests {
     fn records_of_generated_pictures_can_be_written_and_read() {
         let sources = vec![
             ImageSource::Path("a.png".into()),
+            ImageSource::Embedded("train.parquet#17/0".into()),
             ImageSource::Pixels(Picture::new(1, 1, vec![0u8; 3])),
         ];
         let text = serde_json::to_string(&sources).unwrap();
-        assert_eq!(text, r#"[{"path":"a.png"},"generated"]"#);
-        let read: Vec<ImageSource> = serde_json::from_str(&text).unwrap();
         assert_eq!(
-            read,
-            [ImageSource::Path("a.png".into()), ImageSource::Generated]
+            text,
+            r#"[{"path":"a.png"},{"embedded":"train.parquet#17/0"},"generated"]"#
         );
+        let read: Vec<ImageSource> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read[..2], sources[..2]);
+        assert_eq!(read[2], ImageSource::Generated);
     }
 }

@@ -29,13 +29,44 @@ impl Generator {
     }
 }
 
-/// Layouts of data files.
+/// Layouts of data files. Without one, the columns of the first row tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     /// One JSON object a line, as VLM-R1 reads them: `id`, `image`, `conversations`.
     #[default]
     #[serde(rename = "vlm-r1")]
     VlmR1,
+    /// EasyR1's columns: `problem` with `<image>` where a picture goes, `answer`, `images`.
+    #[serde(rename = "easy-r1")]
+    EasyR1,
+    /// verl's columns: `prompt` (messages), `images`, `data_source`, `ability`, `reward_model`, `extra_info`.
+    #[serde(rename = "verl")]
+    Verl,
+    /// TRL's columns: `prompt` (a text or messages), `image` or `images`, and whatever rewards take.
+    #[serde(rename = "trl")]
+    Trl,
+}
+
+impl Format {
+    /// The word used in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VlmR1 => "vlm-r1",
+            Self::EasyR1 => "easy-r1",
+            Self::Verl => "verl",
+            Self::Trl => "trl",
+        }
+    }
+}
+
+/// What the right answers of a file are. VLM-R1's files tell text and box apart by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answers {
+    /// Texts, as they stand.
+    Text,
+    /// Boxes `[x1, y1, x2, y2]` in pixels of the first picture.
+    Box,
 }
 
 /// Which of a generator's two endless lists of rows; they share none.
@@ -63,12 +94,29 @@ impl Split {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// The data file, relative to the recipe's folder. Give either this or `generator`.
+    /// The data file, relative to the recipe's folder; or a folder of files, `folder@train` for the files of one split, or
+    /// a pattern such as `train-*.parquet`. JSON, JSONL or Parquet. Give either this or `generator`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// The layout of the file: `vlm-r1` (the default), one JSON object a line with `id`, `image` and `conversations`.
+    /// The layout of the file: `vlm-r1`, `easy-r1`, `verl` or `trl`. By default the columns of the first row tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// The column with the question, in `easy-r1` (default `problem`) and `verl` (default `prompt`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_key: Option<String>,
+    /// The column with the right answer, in `easy-r1` (default `answer`) and `trl` (default `solution`, else `answer`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_key: Option<String>,
+    /// The column with the pictures, in `easy-r1` and `verl` (default `images`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_key: Option<String>,
+    /// EasyR1's format prompt: a Jinja file, relative to the recipe's folder, that the question is put into as `content`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format_prompt: Option<PathBuf>,
+    /// What the right answers are: `text` or `box`. By default lists of four numbers in order are boxes and all else is
+    /// text. Not for `vlm-r1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Answers>,
     /// The folder that picture names in the file are relative to; by default the file's own folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_dir: Option<PathBuf>,
@@ -121,7 +169,6 @@ pub struct DataConfig {
 pub(crate) enum Source<'a> {
     File {
         path: &'a PathBuf,
-        format: Format,
     },
     Generated {
         generator: Generator,
@@ -196,10 +243,16 @@ impl DataConfig {
                         "has no effect on a file without `label_noise`: remove it, or seed the run",
                     ));
                 }
-                Ok(Source::File {
-                    path,
-                    format: self.format.unwrap_or_default(),
-                })
+                if let Some(format) = self.format {
+                    self.check_format_keys(format)?;
+                }
+                if self.prompt.is_some() && self.format_prompt.is_some() {
+                    return Err(DataError::config(
+                        "format_prompt",
+                        "and `prompt` both say how the question is put: remove one",
+                    ));
+                }
+                Ok(Source::File { path })
             }
             (None, Some(generator)) => {
                 refuse_present(
@@ -207,6 +260,11 @@ impl DataConfig {
                     &[
                         ("format", self.format.is_some()),
                         ("image_dir", self.image_dir.is_some()),
+                        ("prompt_key", self.prompt_key.is_some()),
+                        ("answer_key", self.answer_key.is_some()),
+                        ("image_key", self.image_key.is_some()),
+                        ("format_prompt", self.format_prompt.is_some()),
+                        ("answers", self.answers.is_some()),
                         ("tasks", !self.tasks.is_empty()),
                     ],
                 )?;
@@ -223,6 +281,37 @@ impl DataConfig {
                 })
             }
         }
+    }
+
+    /// An error for the first key that files of `format` do not use.
+    pub(crate) fn check_format_keys(&self, format: Format) -> Result<(), DataError> {
+        let source = match format {
+            Format::VlmR1 => "a file of VLM-R1",
+            Format::EasyR1 => "a file of EasyR1",
+            Format::Verl => "a file of verl",
+            Format::Trl => "a file of TRL",
+        };
+        let used: &[&str] = match format {
+            Format::VlmR1 => &[],
+            Format::EasyR1 => &[
+                "prompt_key",
+                "answer_key",
+                "image_key",
+                "format_prompt",
+                "answers",
+            ],
+            Format::Verl => &["prompt_key", "image_key", "answers"],
+            Format::Trl => &["answer_key", "answers"],
+        };
+        let keys = [
+            ("prompt_key", self.prompt_key.is_some()),
+            ("answer_key", self.answer_key.is_some()),
+            ("image_key", self.image_key.is_some()),
+            ("format_prompt", self.format_prompt.is_some()),
+            ("answers", self.answers.is_some()),
+        ]
+        .map(|(key, present)| (key, present && !used.contains(&key)));
+        refuse_present(source, &keys)
     }
 
     pub(crate) fn templates(&self) -> Result<Templates, DataError> {

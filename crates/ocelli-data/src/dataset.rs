@@ -7,6 +7,7 @@ use ocelli_core::{ImageSource, Picture, Purpose, SeedKey, Task};
 use crate::augment::Augment;
 use crate::cache::PictureCache;
 use crate::decode::picture_size;
+use crate::embedded::EmbeddedPictures;
 use crate::error::DataError;
 use crate::pointing::Maker;
 
@@ -22,6 +23,8 @@ pub struct Dataset {
     pub augment: Option<Augment>,
     /// Makes the pictures of generated rows again.
     pub(crate) maker: Option<Maker>,
+    /// Pictures inside the data files.
+    pub(crate) embedded: Option<Arc<EmbeddedPictures>>,
 }
 
 impl Dataset {
@@ -33,6 +36,7 @@ impl Dataset {
             pictures: Arc::default(),
             augment: None,
             maker: None,
+            embedded: None,
         }
     }
 
@@ -44,6 +48,11 @@ impl Dataset {
         match source(task, index)? {
             ImageSource::Pixels(picture) => Ok(picture.clone()),
             ImageSource::Path(path) => self.pictures.open(path),
+            ImageSource::Embedded(name) => {
+                let embedded = self.embedded(task, name)?;
+                self.pictures
+                    .get(&embedded.full_name(name), || embedded.decode(name))
+            }
             ImageSource::Generated => {
                 let maker = self.maker(task)?;
                 self.pictures
@@ -60,7 +69,17 @@ impl Dataset {
         Ok(match source(task, index)? {
             ImageSource::Pixels(picture) => (picture.width(), picture.height()),
             ImageSource::Path(path) => picture_size(path)?,
+            ImageSource::Embedded(name) => self.embedded(task, name)?.size(name)?,
             ImageSource::Generated => [self.maker(task)?.side(); 2].into(),
+        })
+    }
+
+    fn embedded(&self, task: &Task, name: &str) -> Result<&EmbeddedPictures, DataError> {
+        self.embedded.as_deref().ok_or_else(|| {
+            DataError::picture(
+                &task.id,
+                format!("its picture {name} is inside a data file: load the data that the row was read from"),
+            )
         })
     }
 

@@ -84,8 +84,25 @@ pub fn picture_size(path: &Path) -> Result<(usize, usize), DataError> {
         path: path.to_owned(),
         source,
     })?;
-    let reader = recognise(BufReader::new(file), &name)?;
-    let (mut decoder, (width, height)) = open(reader, &name)?;
+    size(BufReader::new(file), &name)
+}
+
+/// As [`picture_size`], of the picture file whose contents are `bytes`. `name` is for errors.
+///
+/// # Errors
+/// As [`picture_size`].
+pub fn picture_size_bytes(bytes: &[u8], name: &str) -> Result<(usize, usize), DataError> {
+    if bytes.is_empty() {
+        return Err(DataError::picture(
+            name,
+            "the picture is empty (0 bytes): write it again",
+        ));
+    }
+    size(Cursor::new(bytes), name)
+}
+
+fn size<R: BufRead + Seek>(source: R, name: &str) -> Result<(usize, usize), DataError> {
+    let (mut decoder, (width, height)) = open(recognise(source, name)?, name)?;
     let size = (width as usize, height as usize);
     Ok(match orientation(&mut decoder) {
         Orientation::Rotate90

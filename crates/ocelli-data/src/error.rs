@@ -1,6 +1,6 @@
 //! What can go wrong with data, told so that the reader knows which file, row or key to mend, and how.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -26,6 +26,18 @@ pub enum DataError {
         problem: String,
     },
 
+    /// A row of a Parquet file or of a JSON list is wrong. `row` counts from 0, as pandas and pyarrow do.
+    #[error("{}, row {row} (from 0): {problem}", path.display())]
+    Record {
+        path: PathBuf,
+        row: usize,
+        problem: String,
+    },
+
+    /// A data file, folder or pattern as a whole is not what it should be.
+    #[error("{}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+
     /// A data set holds no rows, or none are left after `part`, `tasks` or `rows`.
     #[error("{name}: {problem}")]
     Empty { name: String, problem: String },
@@ -47,6 +59,20 @@ impl DataError {
     pub(crate) fn config(key: &'static str, problem: impl Into<String>) -> Self {
         Self::Config {
             key,
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
+        Self::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn file(path: &Path, problem: impl Into<String>) -> Self {
+        Self::File {
+            path: path.to_owned(),
             problem: problem.into(),
         }
     }

@@ -8,25 +8,38 @@
 pub mod augment;
 pub mod box_text;
 pub mod cache;
+mod cell;
 pub mod config;
+mod conversation;
+mod data_file;
 pub mod dataset;
 pub mod decode;
+mod embedded;
 pub mod error;
+mod files;
+mod format_prompt;
+mod json_rows;
 pub mod label_noise;
+mod layout;
 pub mod order;
+mod parquet_rows;
+mod picture_column;
 pub mod pointing;
 pub mod resize;
 pub mod shapes;
 pub mod source;
 pub mod suggest;
+mod table;
 pub mod template;
 pub mod vlm_r1;
 
 pub use augment::Augment;
 pub use cache::PictureCache;
-pub use config::{DataConfig, Format, Generator, Split};
+pub use config::{Answers, DataConfig, Format, Generator, Split};
 pub use dataset::Dataset;
-pub use decode::{decode_picture, decode_picture_bytes, encode_png, picture_size};
+pub use decode::{
+    decode_picture, decode_picture_bytes, encode_png, picture_size, picture_size_bytes,
+};
 pub use error::DataError;
 pub use label_noise::LabelNoise;
 pub use order::epoch_order;

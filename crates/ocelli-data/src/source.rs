@@ -1,6 +1,7 @@
 //! From the `data` table of a recipe to a [`Dataset`]: choose the rows, put the questions, write the demonstrations.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,11 +11,17 @@ use rayon::prelude::*;
 use crate::box_text::write_box;
 use crate::cache::PictureCache;
 use crate::config::{DataConfig, Format, Generator, Source, Templates};
+use crate::data_file::Kind;
 use crate::dataset::Dataset;
 use crate::decode::picture_size;
+use crate::embedded::EmbeddedPictures;
 use crate::error::DataError;
+use crate::files::{self, Files};
+use crate::format_prompt::FormatPrompt;
+use crate::layout::{self, Layout};
 use crate::pointing::{self, Maker, PointingConfig};
 use crate::suggest::did_you_mean;
+use crate::table;
 use crate::vlm_r1;
 
 /// Loads or makes the tasks that `config` describes. Relative paths start at `root`, the recipe's folder; `run_seed`
@@ -40,6 +47,7 @@ pub fn load_with(
     config.check()?;
     let templates = config.templates()?;
     let seed = config.seed.unwrap_or(run_seed);
+    let mut embedded = None;
     let (name, tasks, maker) = match config.source()? {
         Source::Generated {
             generator: Generator::Pointing,
@@ -54,14 +62,27 @@ pub fn load_with(
                 Some(maker),
             )
         }
-        Source::File {
-            path,
-            format: Format::VlmR1,
-        } => (
-            path.display().to_string(),
-            read_vlm_r1(config, &templates, seed, root, path)?,
-            None,
-        ),
+        Source::File { path } => {
+            let files = files::find(&absolute(&root.join(path))?)?;
+            let tasks = match (format_of(config, &files)?, files.files.as_slice()) {
+                (Format::VlmR1, [file]) if file.kind != Kind::Parquet => {
+                    read_vlm_r1(config, &templates, seed, root, &file.path)?
+                }
+                (Format::VlmR1, _) => {
+                    return Err(DataError::config(
+                        "format",
+                        "`vlm-r1` is one file with one JSON object a line: write the rows into one",
+                    ));
+                }
+                (format, _) => {
+                    let (tasks, pictures) =
+                        read_table(config, &templates, seed, root, &files, format)?;
+                    embedded = pictures.map(Arc::new);
+                    tasks
+                }
+            };
+            (path.display().to_string(), tasks, None)
+        }
     };
     if tasks.is_empty() {
         return Err(DataError::Empty {
@@ -73,12 +94,13 @@ pub fn load_with(
         augment: config.augment,
         pictures: pictures.clone(),
         maker,
+        embedded,
         ..Dataset::new(name, tasks)
     })
 }
 
 /// The rows of `0..count` that `part` keeps. Adjacent parts share no row and leave none out.
-fn part_of(count: usize, part: Option<[f64; 2]>) -> std::ops::Range<usize> {
+pub(crate) fn part_of(count: usize, part: Option<[f64; 2]>) -> std::ops::Range<usize> {
     let [start, end] = part.unwrap_or([0.0, 1.0]);
     let at = |fraction: f64| (fraction * count as f64).round() as usize;
     at(start)..at(end)
@@ -150,7 +172,7 @@ fn read_vlm_r1(
     let mut rows = vlm_r1::read(&file, &put)?;
     rows = rows.drain(part_of(rows.len(), config.part)).collect();
     if !config.tasks.is_empty() {
-        refuse_unknown_tasks(&config.tasks, &rows)?;
+        refuse_unknown_tasks(&config.tasks, rows.iter().map(|row| row.task.kind()))?;
         rows.retain(|row| config.tasks.iter().any(|kind| kind == row.task.kind()));
     }
     rows.truncate(config.rows.unwrap_or(usize::MAX));
@@ -181,6 +203,117 @@ fn read_vlm_r1(
         .collect()
 }
 
+/// The layout of the files: the one that the recipe names, or that of the first row.
+fn format_of(config: &DataConfig, files: &Files) -> Result<Format, DataError> {
+    if let Some(format) = config.format {
+        return Ok(format);
+    }
+    let Some(first) = files.files.first() else {
+        return Ok(Format::VlmR1);
+    };
+    let mut found = None;
+    let looked = first.visit(0..1, &mut |_, columns| {
+        found = Some(layout::detect(&columns, config));
+        Ok(ControlFlow::Break(()))
+    });
+    match (found, first.kind) {
+        (Some(Ok(format)), _) => {
+            config.check_format_keys(format)?;
+            Ok(format)
+        }
+        (Some(Err(problem)), _) => Err(DataError::file(&first.path, problem)),
+        // Whatever is wrong with such a file, the reader of VLM-R1 says it.
+        (None, Kind::Lines)
+            if files.files.len() == 1 && config.check_format_keys(Format::VlmR1).is_ok() =>
+        {
+            Ok(Format::VlmR1)
+        }
+        (None, _) => {
+            looked?;
+            Err(DataError::Empty {
+                name: first.path.display().to_string(),
+                problem: "the file holds no rows: write some".to_owned(),
+            })
+        }
+    }
+}
+
+/// Tasks of files of EasyR1, verl and TRL, and the pictures inside the files.
+fn read_table(
+    config: &DataConfig,
+    templates: &Templates,
+    seed: u64,
+    root: &Path,
+    files: &Files,
+    format: Format,
+) -> Result<(Vec<Task>, Option<EmbeddedPictures>), DataError> {
+    let image_dir = match &config.image_dir {
+        Some(folder) => absolute(&root.join(folder))?,
+        None => files.folder.clone(),
+    };
+    let format_prompt = config
+        .format_prompt
+        .as_ref()
+        .map(|path| FormatPrompt::read(&absolute(&root.join(path))?))
+        .transpose()?;
+    let put = table::Put {
+        layout: Layout {
+            format,
+            named: config.format.is_some(),
+            config,
+            format_prompt: format_prompt.as_ref(),
+            image_dir: &image_dir,
+        },
+        prompt: templates.prompt.as_ref(),
+        tasks: &config.tasks,
+        most: config.rows.unwrap_or(usize::MAX),
+    };
+    let table = table::read(files, config.part, &put)?;
+    if table.kinds.is_empty() && config.part.is_none() {
+        return Err(DataError::Empty {
+            name: files.folder.display().to_string(),
+            problem: "the data files hold no rows: write some".to_owned(),
+        });
+    }
+    // Reading ends with the last row wanted; what would have come is not known then.
+    if config.rows.is_none() {
+        refuse_unknown_tasks(&config.tasks, table.kinds.iter().map(String::as_str))?;
+    }
+    let pictures = table.pictures;
+    let size = |task: &Task| match task.images.first()? {
+        ImageSource::Path(path) => Some(picture_size(path)),
+        ImageSource::Embedded(name) => Some(pictures.as_ref()?.size(name)),
+        ImageSource::Pixels(_) | ImageSource::Generated => None,
+    };
+    let mut boxed = 0;
+    let mut tasks = Vec::with_capacity(table.rows.len());
+    for mut row in table.rows {
+        let mut answer = row.answer;
+        if let (Some(noise), Some(Target::Box(truth))) = (config.label_noise, &row.task.target)
+            && let Some(size) = size(&row.task)
+        {
+            let (width, height) = size?;
+            boxed += 1;
+            answer = Some(write_box(&noise.apply(
+                truth,
+                width,
+                height,
+                seed,
+                &row.task.id,
+            )));
+        }
+        row.task.demonstration = answer.map(|answer| match &templates.demonstration {
+            Some(template) => template.fill(&[("answer", &answer), ("question", &row.question)]),
+            None => format!("<answer>{answer}</answer>"),
+        });
+        tasks.push(row.task);
+    }
+    if config.label_noise.is_some() && boxed == 0 && !tasks.is_empty() {
+        return Err(label_noise_without_boxes(&files.folder));
+    }
+    Ok((tasks, pictures))
+}
+
 fn absolute(path: &Path) -> Result<PathBuf, DataError> {
     std::path::absolute(path).map_err(|source| DataError::Read {
         path: path.to_owned(),
@@ -189,8 +322,11 @@ fn absolute(path: &Path) -> Result<PathBuf, DataError> {
 }
 
 /// An error for the first wanted task that no row has.
-fn refuse_unknown_tasks(wanted: &[String], rows: &[vlm_r1::Row]) -> Result<(), DataError> {
-    let present: BTreeSet<&str> = rows.iter().map(|row| row.task.kind()).collect();
+fn refuse_unknown_tasks<'a>(
+    wanted: &[String],
+    present: impl Iterator<Item = &'a str>,
+) -> Result<(), DataError> {
+    let present: BTreeSet<&str> = present.collect();
     let present: Vec<&str> = present
         .into_iter()
         .filter(|kind| !kind.is_empty())
@@ -230,13 +366,7 @@ fn sizes_of_boxed_pictures(
         .filter(|row| matches!(row.task.target, Some(Target::Box(_))));
     let paths: BTreeSet<&PathBuf> = boxed.filter_map(|row| first_picture(&row.task)).collect();
     if paths.is_empty() {
-        return Err(DataError::config(
-            "label_noise",
-            format!(
-                "has no effect: no row of {} has a picture and a box for an answer",
-                file.display()
-            ),
-        ));
+        return Err(label_noise_without_boxes(file));
     }
     let sizes: Vec<_> = paths
         .into_par_iter()
@@ -244,4 +374,14 @@ fn sizes_of_boxed_pictures(
         .collect();
     // Collected first, so that of several errors the same one is told every time.
     sizes.into_iter().collect()
+}
+
+fn label_noise_without_boxes(place: &Path) -> DataError {
+    DataError::config(
+        "label_noise",
+        format!(
+            "has no effect: no row of {} has a picture and a box for an answer",
+            place.display()
+        ),
+    )
 }

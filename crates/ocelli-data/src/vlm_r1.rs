@@ -15,16 +15,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocelli_core::{ImageSource, Message, Part, Role, Target, Task};
+use ocelli_core::{ImageSource, Message, Role, Target, Task};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::box_text::parse_box;
+use crate::conversation::{self, MARKER, apply_prompt};
 use crate::error::DataError;
 use crate::template::Template;
 
-/// Where a picture goes in a text.
-const MARKER: &str = "<image>";
 const ANSWER_OPEN: &str = "<answer>";
 const ANSWER_CLOSE: &str = "</answer>";
 
@@ -307,16 +306,11 @@ fn messages(
         turns.insert(0, (Role::System, system.to_owned()));
     }
     if let (Some(template), Some((_, question))) = (put.prompt, turns.last_mut()) {
-        *question = apply_prompt(template, question);
+        *question = apply_prompt(template, question, MARKER);
     }
-    let human = |turn: &&mut (Role, String)| turn.0 == Role::User;
-    let markers: usize = turns
-        .iter_mut()
-        .filter(human)
-        .map(|(_, text)| text.matches(MARKER).count())
-        .sum();
+    let markers = conversation::markers(&turns, MARKER);
     if markers == 0
-        && let Some((_, first)) = turns.iter_mut().find(human)
+        && let Some((_, first)) = turns.iter_mut().find(|(role, _)| *role == Role::User)
     {
         first.insert_str(0, &MARKER.repeat(images));
     } else if markers != images {
@@ -325,45 +319,7 @@ fn messages(
              leave `{MARKER}` out to show all pictures first"
         ));
     }
-    let mut next_image = 0;
-    Ok(turns
-        .into_iter()
-        .map(|(role, text)| match role {
-            Role::User => Message {
-                role,
-                content: parts(&text, &mut next_image),
-            },
-            _ => Message::text(role, text),
-        })
-        .collect())
-}
-
-/// The question put by the template; the pictures it begins with stay in front of everything.
-fn apply_prompt(template: &Template, question: &str) -> String {
-    let mut rest = question.trim();
-    let mut markers = String::new();
-    while let Some(after) = rest.strip_prefix(MARKER) {
-        markers.push_str(MARKER);
-        rest = after.trim_start();
-    }
-    markers + &template.fill(&[("question", rest)])
-}
-
-/// The text cut at its markers.
-fn parts(text: &str, next_image: &mut usize) -> Vec<Part> {
-    let mut parts = Vec::new();
-    for (i, piece) in text.split(MARKER).enumerate() {
-        if i > 0 {
-            parts.push(Part::Image { index: *next_image });
-            *next_image += 1;
-        }
-        if !piece.is_empty() {
-            parts.push(Part::Text {
-                text: piece.to_owned(),
-            });
-        }
-    }
-    parts
+    Ok(conversation::messages(turns, MARKER))
 }
 
 /// Fields with plain values, as text.

@@ -1,5 +1,6 @@
 //! Tests of the VLM-R1 reader.
 
+use ocelli_core::Part;
 use proptest::prelude::*;
 
 use super::*;

@@ -68,6 +68,7 @@ impl CollectError {
     pub fn picture(task: &Task, index: usize) -> impl FnOnce(ProcessingError) -> Self {
         let picture = match task.images.get(index) {
             Some(ImageSource::Path(path)) => path.display().to_string(),
+            Some(ImageSource::Embedded(name)) => name.clone(),
             _ => index.to_string(),
         };
         let place = format!("row `{}`, picture {picture}", task.id);

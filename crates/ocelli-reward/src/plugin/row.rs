@@ -44,7 +44,7 @@ enum Content<'a> {
     Parts(Vec<ContentPart<'a>>),
 }
 
-/// A picture is the path of its file, or null when it has none.
+/// A picture is the path of its file, its name inside a data file, or null when it has neither.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum ContentPart<'a> {
@@ -109,6 +109,7 @@ impl<'a> ContentPart<'a> {
             Part::Image { index } => Self::Image {
                 image: match images.get(*index) {
                     Some(ImageSource::Path(path)) => Some(path.to_string_lossy().into_owned()),
+                    Some(ImageSource::Embedded(name)) => Some(name.clone()),
                     Some(ImageSource::Pixels(_) | ImageSource::Generated) | None => None,
                 },
             },

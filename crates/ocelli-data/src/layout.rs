@@ -1,0 +1,419 @@
+//! Rows of EasyR1, verl and TRL: which column means what.
+//!
+//! | | EasyR1 | verl | TRL |
+//! |---|---|---|---|
+//! | question | `problem`, a text with `<image>` | `prompt`, messages with `<image>` | `prompt`, a text or messages |
+//! | pictures | `images` | `images` | `image` or `images` |
+//! | answer | `answer` | `reward_model.ground_truth` | `solution` or `answer` |
+//! | tags | all other columns | the same, and each field of `extra_info` | all other columns |
+//!
+//! Sources: EasyR1 `verl/utils/dataset.py`, verl `verl/utils/dataset/rl_dataset.py`, TRL `trl/data_utils.py`
+//! (`prepare_multimodal_messages`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ocelli_core::{BoundingBox, Role, Target};
+
+use crate::box_text::parse_box;
+use crate::cell::{Cell, Columns};
+use crate::config::{Answers, DataConfig, Format};
+use crate::conversation::MARKER;
+use crate::format_prompt::FormatPrompt;
+use crate::picture_column::{RowPicture, pictures};
+
+/// Stands for a picture in TRL's messages, whose texts are texts and hold no markers. U+FFFC is Unicode's own sign for an
+/// object in a text.
+const OBJECT: &str = "\u{fffc}";
+
+/// How columns are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout<'a> {
+    pub(crate) format: Format,
+    /// Whether the recipe names the format, or the columns told it.
+    pub(crate) named: bool,
+    pub(crate) config: &'a DataConfig,
+    pub(crate) format_prompt: Option<&'a FormatPrompt>,
+    /// The folder that picture names are relative to.
+    pub(crate) image_dir: &'a Path,
+}
+
+/// What a row holds, whatever its layout.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Draft {
+    /// The conversation up to the model's turn, with `marker` where a picture goes.
+    pub(crate) turns: Vec<(Role, String)>,
+    pub(crate) marker: &'static str,
+    /// The last human turn as written, without markers.
+    pub(crate) question: String,
+    pub(crate) pictures: Vec<RowPicture>,
+    pub(crate) target: Option<Target>,
+    /// The answer as written.
+    pub(crate) answer: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+/// The layout whose columns a row has.
+///
+/// # Errors
+/// Lists the columns, if they are those of no layout or of several.
+pub(crate) fn detect(columns: &Columns, config: &DataConfig) -> Result<Format, String> {
+    let has = |key: &Option<String>, default: &str| columns.has(key.as_deref().unwrap_or(default));
+    let for_easy_r1 = config.prompt_key.is_some() && config.answer_key.is_some();
+    let prompt = has(&config.prompt_key, "prompt");
+    let is_verl = prompt && columns.has("reward_model");
+    let is_easy_r1 =
+        !is_verl && has(&config.prompt_key, "problem") && has(&config.answer_key, "answer");
+    let is_trl = columns.has("prompt") && !is_verl && !for_easy_r1;
+    let fitting: Vec<Format> = [
+        (Format::VlmR1, columns.has("conversations")),
+        (Format::EasyR1, is_easy_r1),
+        (Format::Verl, is_verl),
+        (Format::Trl, is_trl),
+    ]
+    .into_iter()
+    .filter_map(|(format, fits)| fits.then_some(format))
+    .collect();
+    let listed = columns.names().join(", ");
+    match fitting.as_slice() {
+        [format] => Ok(*format),
+        [] => Err(format!(
+            "the columns ({listed}) are those of no known format: set `data.format` to `vlm-r1`, `easy-r1`, `verl` or \
+             `trl`, with `prompt_key`, `answer_key` and `image_key` where the columns have other names"
+        )),
+        several => {
+            let names: Vec<_> = several.iter().map(|format| format.name()).collect();
+            Err(format!(
+                "the columns ({listed}) may be those of {}: say which with `data.format`",
+                names.join(" or ")
+            ))
+        }
+    }
+}
+
+impl Layout<'_> {
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// Says what is wrong with it and how to mend it.
+    pub(crate) fn read(&self, columns: Columns) -> Result<Draft, String> {
+        let draft = match self.format {
+            Format::EasyR1 => self.easy_r1(columns),
+            Format::Verl => self.verl(columns),
+            Format::Trl => self.trl(columns),
+            Format::VlmR1 => {
+                Err("rows of VLM-R1 are read from files with one object a line".into())
+            }
+        }?;
+        match draft.turns.last() {
+            Some((Role::User, _)) => Ok(draft),
+            _ => {
+                Err("the prompt does not end with a turn of the user: the model answers one".into())
+            }
+        }
+    }
+
+    fn easy_r1(&self, mut columns: Columns) -> Result<Draft, String> {
+        let prompt_key = self.config.prompt_key.as_deref().unwrap_or("problem");
+        let answer_key = self.config.answer_key.as_deref().unwrap_or("answer");
+        let image_key = self.config.image_key.as_deref().unwrap_or("images");
+        let pictures = self.pictures(&mut columns, image_key, self.config.image_key.is_some())?;
+        let written = match need(&mut columns, prompt_key, "prompt_key")? {
+            Cell::Text(text) => text,
+            other => {
+                return Err(format!(
+                    "`{prompt_key}` is {}, where EasyR1 has a text: name another column with `data.prompt_key`, or set \
+                     `data.format`",
+                    other.kind()
+                ));
+            }
+        };
+        let (target, answer) = self.answer(need(&mut columns, answer_key, "answer_key")?)?;
+        let put = match self.format_prompt {
+            Some(format_prompt) => format_prompt.fill(&written)?,
+            None => written.clone(),
+        };
+        Ok(Draft {
+            question: question(&written, MARKER),
+            turns: vec![(Role::User, put)],
+            marker: MARKER,
+            pictures,
+            target: Some(target),
+            answer: Some(answer),
+            tags: tags(columns),
+        })
+    }
+
+    fn verl(&self, mut columns: Columns) -> Result<Draft, String> {
+        let prompt_key = self.config.prompt_key.as_deref().unwrap_or("prompt");
+        let image_key = self.config.image_key.as_deref().unwrap_or("images");
+        let pictures = self.pictures(&mut columns, image_key, self.config.image_key.is_some())?;
+        let turns = match need(&mut columns, prompt_key, "prompt_key")? {
+            Cell::List(messages) => turns(prompt_key, messages, MARKER)?,
+            other => {
+                return Err(format!(
+                    "`{prompt_key}` is {}, where verl has a list of messages: name another column with \
+                     `data.prompt_key`, or set `data.format`",
+                    other.kind()
+                ));
+            }
+        };
+        let mut reward_model = match columns.take("reward_model") {
+            Some(Cell::Struct(fields)) => fields,
+            Some(other) => {
+                return Err(format!(
+                    "`reward_model` is {}: give {{\"style\": \"rule\", \"ground_truth\": …}}",
+                    other.kind()
+                ));
+            }
+            None => {
+                return Err(
+                    "no `reward_model`: give {\"style\": \"rule\", \"ground_truth\": …}".into(),
+                );
+            }
+        };
+        let truth = reward_model.take("ground_truth").ok_or(
+            "no `ground_truth` in `reward_model`: give the right answer, or remove the row",
+        )?;
+        let (target, answer) = self.answer(truth)?;
+        let mut tags = match columns.take("extra_info") {
+            Some(Cell::Struct(fields)) => self::tags(fields),
+            Some(other) => BTreeMap::from_iter(
+                other
+                    .into_text()
+                    .map(|text| ("extra_info".to_owned(), text)),
+            ),
+            None => BTreeMap::new(),
+        };
+        let prefixed = |(name, text)| (format!("reward_model.{name}"), text);
+        tags.extend(self::tags(reward_model).into_iter().map(prefixed));
+        tags.extend(self::tags(columns));
+        Ok(Draft {
+            question: last_question(&turns, MARKER),
+            turns,
+            marker: MARKER,
+            pictures,
+            target: Some(target),
+            answer: Some(answer),
+            tags,
+        })
+    }
+
+    fn trl(&self, mut columns: Columns) -> Result<Draft, String> {
+        let key = match (columns.has("image"), columns.has("images")) {
+            (true, true) => return Err("both `image` and `images`: keep one".into()),
+            (true, false) => "image",
+            _ => "images",
+        };
+        let pictures = self.pictures(&mut columns, key, false)?;
+        let mut turns = match need(&mut columns, "prompt", "format")? {
+            Cell::Text(text) => {
+                if !self.named && !pictures.is_empty() && text.contains(MARKER) {
+                    return Err(format!(
+                        "`prompt` has `{MARKER}` in it, which TRL takes for text: set `data.format` to `easy-r1` with \
+                         `prompt_key = \"prompt\"` if a picture goes there, or to `trl` if not"
+                    ));
+                }
+                vec![(Role::User, text)]
+            }
+            Cell::List(messages) => turns("prompt", messages, OBJECT)?,
+            other => {
+                return Err(format!(
+                    "`prompt` is {}: give a text or a list of messages",
+                    other.kind()
+                ));
+            }
+        };
+        // Without places of their own, TRL shows all pictures at the start of the first human turn.
+        if crate::conversation::markers(&turns, OBJECT) == 0
+            && let Some((_, first)) = turns.iter_mut().find(|(role, _)| *role == Role::User)
+        {
+            first.insert_str(0, &OBJECT.repeat(pictures.len()));
+        }
+        let truth = match &self.config.answer_key {
+            Some(key) => Some(need(&mut columns, key, "answer_key")?),
+            None => columns.take("solution").or_else(|| columns.take("answer")),
+        };
+        let (target, answer) = match truth {
+            None => (None, None),
+            Some(Cell::Text(text)) if text.trim().is_empty() => (None, None),
+            Some(truth) => {
+                let (target, answer) = self.answer(truth)?;
+                (Some(target), Some(answer))
+            }
+        };
+        Ok(Draft {
+            question: last_question(&turns, OBJECT),
+            turns,
+            marker: OBJECT,
+            pictures,
+            target,
+            answer,
+            tags: tags(columns),
+        })
+    }
+
+    fn pictures(
+        &self,
+        columns: &mut Columns,
+        key: &str,
+        required: bool,
+    ) -> Result<Vec<RowPicture>, String> {
+        for key in ["video", "videos"] {
+            match columns.take(key) {
+                None => {}
+                Some(Cell::List(videos)) if videos.is_empty() => {}
+                Some(_) => {
+                    return Err(format!(
+                        "`{key}` holds a video, which is not read: leave such rows out"
+                    ));
+                }
+            }
+        }
+        if required && !columns.has(key) {
+            return Err(missing(columns, key, "image_key"));
+        }
+        pictures(key, columns.take(key), self.image_dir)
+    }
+
+    /// The target, and the answer as written.
+    fn answer(&self, truth: Cell) -> Result<(Target, String), String> {
+        let numbers = four_numbers(&truth);
+        let written = truth
+            .into_text()
+            .filter(|text| !text.trim().is_empty())
+            .ok_or("the answer is empty: write it into the row, or remove the row")?;
+        let ordered = |found: &BoundingBox| found.is_valid();
+        let target = match self.config.answers {
+            Some(Answers::Text) => Target::Text(written.clone()),
+            None => match numbers.filter(ordered) {
+                Some(found) => Target::Box(found),
+                None => Target::Text(written.clone()),
+            },
+            Some(Answers::Box) => {
+                let found = numbers.or_else(|| parse_box(&written)).filter(ordered);
+                Target::Box(found.ok_or_else(|| {
+                    format!(
+                        "the answer {written:?} is no box: write [x1, y1, x2, y2] with x1 ≤ x2 and y1 ≤ y2, or leave \
+                         `data.answers` out"
+                    )
+                })?)
+            }
+        };
+        Ok((target, written))
+    }
+}
+
+/// A list of exactly four numbers.
+fn four_numbers(cell: &Cell) -> Option<BoundingBox> {
+    let Cell::List(cells) = cell else {
+        return None;
+    };
+    let numbers: Option<Vec<f64>> = cells
+        .iter()
+        .map(|cell| match cell {
+            Cell::Number(number) => number.as_f64(),
+            _ => None,
+        })
+        .collect();
+    let corners: [f64; 4] = numbers?.try_into().ok()?;
+    Some(corners.into())
+}
+
+fn need(columns: &mut Columns, key: &str, config_key: &str) -> Result<Cell, String> {
+    if !columns.has(key) {
+        return Err(missing(columns, key, config_key));
+    }
+    columns
+        .take(key)
+        .ok_or_else(|| format!("`{key}` is null: write it, or remove the row"))
+}
+
+fn missing(columns: &Columns, key: &str, config_key: &str) -> String {
+    format!(
+        "no column `{key}` among {}: name the right one with `data.{config_key}`",
+        columns.names().join(", ")
+    )
+}
+
+fn question(text: &str, marker: &str) -> String {
+    text.replace(marker, "").trim().to_owned()
+}
+
+fn last_question(turns: &[(Role, String)], marker: &str) -> String {
+    turns
+        .last()
+        .map_or_else(String::new, |(_, text)| question(text, marker))
+}
+
+/// Messages to turns: a text stands as it is, a list of parts is joined, with `marker` for a picture.
+fn turns(key: &str, messages: Vec<Cell>, marker: &str) -> Result<Vec<(Role, String)>, String> {
+    let turn = |(number, message): (usize, Cell)| {
+        let number = number + 1;
+        let Cell::Struct(mut fields) = message else {
+            return Err(format!(
+                "message {number} of `{key}` is {}: give {{\"role\": …, \"content\": …}}",
+                message.kind()
+            ));
+        };
+        let role = match fields.take("role") {
+            Some(Cell::Text(role)) => match role.as_str() {
+                "system" => Role::System,
+                "user" => Role::User,
+                "assistant" => Role::Assistant,
+                other => {
+                    return Err(format!(
+                        "message {number} of `{key}` is from `{other}`: only `system`, `user` and `assistant` are read"
+                    ));
+                }
+            },
+            _ => return Err(format!("message {number} of `{key}` has no `role`: add it")),
+        };
+        let content = match fields.take("content") {
+            Some(Cell::Text(text)) => text,
+            Some(Cell::List(parts)) => joined(parts, marker)
+                .map_err(|problem| format!("message {number} of `{key}` {problem}"))?,
+            _ => {
+                return Err(format!(
+                    "message {number} of `{key}` has no `content`: give a text or a list of parts"
+                ));
+            }
+        };
+        Ok((role, content))
+    };
+    messages.into_iter().enumerate().map(turn).collect()
+}
+
+fn joined(parts: Vec<Cell>, marker: &str) -> Result<String, String> {
+    let mut text = String::new();
+    for part in parts {
+        let Cell::Struct(mut fields) = part else {
+            return Err("has a part that is no {\"type\": …}: write it as one".into());
+        };
+        match (fields.take("type"), fields.take("text")) {
+            (Some(Cell::Text(kind)), _) if kind == "image" => text.push_str(marker),
+            (Some(Cell::Text(kind)), Some(Cell::Text(piece))) if kind == "text" => {
+                text.push_str(&piece);
+            }
+            (Some(Cell::Text(kind)), _) if kind == "text" => {
+                return Err("has a part of type text without `text`: add it".into());
+            }
+            (Some(Cell::Text(kind)), _) => {
+                return Err(format!(
+                    "has a part of type `{kind}`: only `text` and `image` are read"
+                ));
+            }
+            _ => return Err("has a part without `type`: add it".into()),
+        }
+    }
+    Ok(text)
+}
+
+/// Columns as text: texts as they stand, numbers and flags as JSON writes them, lists and structs as JSON.
+fn tags(columns: Columns) -> BTreeMap<String, String> {
+    columns
+        .0
+        .into_iter()
+        .filter_map(|(name, cell)| Some((name, cell.into_text()?)))
+        .collect()
+}
