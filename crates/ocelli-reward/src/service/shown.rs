@@ -56,6 +56,10 @@ impl Shown {
                     ImageSource::Path(path) => {
                         files.entry(path).or_insert_with(|| read(path)).clone()
                     }
+                    ImageSource::Embedded(name) => Err(format!(
+                        "picture {name} is inside a data file; write it to a file of its own, or judge such rows without \
+                         `pictures`"
+                    )),
                     ImageSource::Pixels(_) | ImageSource::Generated => Err(format!(
                         "picture {index} is generated and no file; judge such rows without `pictures`, or keep them from \
                          this node with `when`"
