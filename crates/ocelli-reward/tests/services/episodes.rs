@@ -92,6 +92,7 @@ pub(crate) fn answer(id: &str, text: &str) -> Episode {
             tags: BTreeMap::from([("task".to_owned(), "count".to_owned())]),
         }),
         sample: 0,
+        pictures: Vec::new(),
         segments: vec![Segment {
             parent: None,
             kind: SegmentKind::Decision {
