@@ -137,7 +137,11 @@ impl RewardGraph {
     pub(crate) fn judges_boxes(&self, name: &str) -> bool {
         let mut nodes = self.nodes.iter().filter(|node| node.kept);
         nodes.any(|node| {
-            node.name == name && matches!(node.source, Source::Verifier(Verifier::BoxIou { .. }))
+            let compares = |source: &Source| match source {
+                Source::Verifier(verifier) => verifier.compares_boxes(),
+                _ => false,
+            };
+            node.name == name && compares(&node.source)
         })
     }
 
