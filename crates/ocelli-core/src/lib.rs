@@ -22,6 +22,6 @@ pub use geometry::BoundingBox;
 pub use metrics::Metrics;
 pub use picture::Picture;
 pub use schedule::{Position, Progress, Schedule, Varying};
-pub use score::{Verdict, VerifierError};
+pub use score::{FailureKind, Verdict, VerifierError};
 pub use seed::{Purpose, SeedKey};
 pub use task::{ImageSource, Target, Task};

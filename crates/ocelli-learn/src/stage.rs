@@ -261,7 +261,7 @@ mod tests {
             Some(value) => Verdict::score(value),
             None => Verdict::Error(VerifierError {
                 message: "no box".into(),
-                retryable: false,
+                ..VerifierError::default()
             }),
         };
         Episode {

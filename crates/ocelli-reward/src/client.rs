@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ocelli_core::{Episode, Verdict, VerifierError};
+use ocelli_core::{Episode, FailureKind, Verdict, VerifierError};
 use serde::{Deserialize, Serialize};
 
 use crate::http::{Backoff, Http, HttpFailure, checked_url, seconds, secret};
@@ -244,6 +244,7 @@ impl RemoteVerifiers {
             items: episodes.iter().map(ScoreItem::of_episode).collect(),
         };
         let body = serde_json::to_vec(&batch).map_err(|error| VerifierError {
+            kind: FailureKind::Internal,
             message: format!("the episodes cannot be written as JSON: {error}"),
             retryable: false,
         })?;
@@ -304,6 +305,7 @@ impl RemoteVerifiers {
 impl From<HttpFailure> for VerifierError {
     fn from(failure: HttpFailure) -> Self {
         Self {
+            kind: failure.kind,
             message: failure.message,
             retryable: failure.retryable,
         }

@@ -108,6 +108,7 @@ mod tests {
     #[test]
     fn skips_are_left_out_and_errors_win() {
         let error = Verdict::Error(VerifierError {
+            kind: ocelli_core::FailureKind::Network,
             message: "judge is down".into(),
             retryable: true,
         });

@@ -297,6 +297,11 @@ impl Grammar {
         }
     }
 
+    /// The names of its sections in order.
+    pub fn section_names(&self) -> impl Iterator<Item = &str> {
+        self.sections.iter().map(|section| section.name.as_str())
+    }
+
     /// The share of the marks of this grammar that occur exactly once in `text`, in `[0, 1]`; 0 when it has none.
     ///
     /// V-Triune's format score is a quarter for each of `<think>\n`, `\n</think>\n`, `\n<answer>\n` and `\n</answer>`:

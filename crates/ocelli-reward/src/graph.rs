@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 
 use ocelli_core::{Episode, Progress, Verdict};
 
+use crate::RewardError;
 use crate::builder::{Builder, hint};
 use crate::config::{NodeConfig, Role};
 use crate::node::{Batch, Column, Details, Node, Source};
 use crate::plugin::Log;
-use crate::{RewardError, Verifier};
 
 /// Checked nodes, ready to score. A graph with plug-ins, judges or remote graphs is [started](Self::start) first.
 ///
@@ -150,7 +150,11 @@ impl RewardGraph {
     pub(crate) fn judges_boxes(&self, name: &str) -> bool {
         let mut nodes = self.nodes.iter().filter(|node| node.kept);
         nodes.any(|node| {
-            node.name == name && matches!(node.source, Source::Verifier(Verifier::BoxIou { .. }))
+            let compares = |source: &Source| match source {
+                Source::Verifier(verifier) => verifier.compares_boxes(),
+                _ => false,
+            };
+            node.name == name && compares(&node.source)
         })
     }
 

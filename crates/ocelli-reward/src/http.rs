@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ocelli_core::FailureKind;
 use ureq::Agent;
 use ureq::http::{HeaderMap, Uri, header};
 
@@ -21,6 +22,7 @@ pub(crate) struct Http {
 /// A request without a usable reply.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HttpFailure {
+    pub(crate) kind: FailureKind,
     pub(crate) message: String,
     /// Whether trying again may help: 408, 429, 5xx, a time-out, a connection that broke or was not made.
     pub(crate) retryable: bool,
@@ -33,8 +35,10 @@ pub(crate) struct HttpFailure {
 }
 
 impl HttpFailure {
+    /// A reply that was read and is of another form than agreed on.
     pub(crate) fn retryable(message: String) -> Self {
         Self {
+            kind: FailureKind::Protocol,
             message,
             retryable: true,
             status: None,
@@ -92,6 +96,10 @@ impl Http {
         reply: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Vec<u8>, HttpFailure> {
         let failed = |error: ureq::Error| HttpFailure {
+            kind: match error {
+                ureq::Error::Timeout(_) => FailureKind::Timeout,
+                _ => FailureKind::Network,
+            },
             message: format!("{url}: {error}"),
             retryable: may_pass(&error),
             status: None,
@@ -110,6 +118,7 @@ impl Http {
             return Ok(body);
         }
         Err(HttpFailure {
+            kind: kind_of(status.as_u16()),
             message: format!("{url}: status {}: {}", status.as_u16(), self.excerpt(&body)),
             retryable: status.is_server_error() || matches!(status.as_u16(), 408 | 429),
             status: Some(status.as_u16()),
@@ -243,6 +252,16 @@ impl Backoff {
         spread
             .max(retry_after.unwrap_or_default())
             .min(self.longest)
+    }
+}
+
+/// What a status that is no success says of the server.
+fn kind_of(status: u16) -> FailureKind {
+    match status {
+        408 | 504 => FailureKind::Timeout,
+        429 | 503 => FailureKind::RateLimited,
+        500..600 => FailureKind::Crash,
+        _ => FailureKind::Refused,
     }
 }
 

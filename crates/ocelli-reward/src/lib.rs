@@ -59,13 +59,12 @@ pub use grammar::{
 };
 pub use graph::RewardGraph;
 pub use payload::{
-    BoxList, Code, FrameBoxes, Interval, LabelledBox, LabelledPoint, MetaAction, ParseFailure,
-    PathAction, Payload, PayloadKind, PlacedObject, PointDepth, RouteSegment, Segmentation,
-    SpeedAction, parse_box, parse_boxes, parse_centre_box, parse_code, parse_formula,
-    parse_frame_boxes, parse_integers, parse_interval, parse_intervals, parse_label,
-    parse_label_set, parse_labelled_points, parse_layout, parse_letter, parse_meta_action,
-    parse_number, parse_percent, parse_point_depths, parse_points, parse_polygon, parse_route,
-    parse_segmentation, parse_text, parse_trajectory, parse_yes_no,
+    BoxList, Code, FrameBoxes, LabelledBox, LabelledPoint, ParseFailure, Payload, PayloadKind,
+    PlacedObject, PointDepth, Segmentation, parse_box, parse_boxes, parse_centre_box, parse_code,
+    parse_formula, parse_frame_boxes, parse_integers, parse_interval, parse_intervals, parse_label,
+    parse_label_list, parse_label_set, parse_labelled_points, parse_layout, parse_letter,
+    parse_meta_action, parse_number, parse_percent, parse_point_depths, parse_points,
+    parse_polygon, parse_route, parse_segmentation, parse_text, parse_trajectory, parse_yes_no,
 };
 pub use plugin::{Completions, Plugin, PluginConfig, PluginError, PluginVerdict, Style};
 pub use reward_list::RewardConfig;

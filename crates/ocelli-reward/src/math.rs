@@ -20,6 +20,7 @@ mod equality;
 mod evaluate;
 mod expression;
 mod extract;
+mod formula;
 mod functions;
 mod lexer;
 mod matrix;
@@ -35,6 +36,7 @@ use budget::Budget;
 use compare::Comparer;
 use expression::Expression;
 use extract::{Form, Found, Piece};
+pub use formula::formula;
 
 /// Bytes at the end of a text in which an answer is looked for.
 const MAX_TEXT: usize = 32 << 10;
@@ -214,11 +216,50 @@ pub fn score(text: &str, gold: &str, options: &Options) -> Result<bool, MathFail
     equivalent_with(&gold, &answer, options)
 }
 
+/// Whether `section`, a text that is all answer, is `gold`. Without `$`, `\\(`, `\\[` or `\\boxed`, and without words, it
+/// is read as a whole, as if it stood in a box: `\\frac12` is a half, where [`score`] finds the number 12. Anything else,
+/// and what cannot be read so, is left to [`score`].
+///
+/// # Errors
+/// Those of [`score`].
+pub fn score_section(section: &str, gold: &str, options: &Options) -> Result<bool, MathFailure> {
+    let trimmed = section.trim();
+    if !is_delimited(trimmed) && trimmed.len() <= MAX_ANSWER && !has_words(trimmed) {
+        let gold = read_gold(gold, options)?;
+        if let Ok(whole) = Answer::new(trimmed)
+            && whole.is_mathematics()
+        {
+            return equivalent_with(&gold, &whole, options);
+        }
+    }
+    score(section, gold, options)
+}
+
+/// Whether a delimiter says where mathematics stands in `text`.
+fn is_delimited(text: &str) -> bool {
+    let delimiters = ["$", r"\(", r"\[", r"\boxed"];
+    delimiters.iter().any(|delimiter| text.contains(delimiter))
+}
+
+/// Whether two letters or more stand together that are neither a command nor a function: prose or a unit.
+fn has_words(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_alphabetic()) {
+        let command = rest[..at].ends_with('\\');
+        let end = rest[at..].find(|c: char| !c.is_alphabetic());
+        let end = end.map_or(rest.len(), |length| at + length);
+        let word = &rest[at..end];
+        let is_word = word.chars().nth(1).is_some() && functions::function_named(word).is_none();
+        if is_word && !command {
+            return true;
+        }
+        rest = &rest[end..];
+    }
+    false
+}
+
 fn read_gold(gold: &str, options: &Options) -> Result<Answer, MathFailure> {
-    let delimited = ["$", r"\(", r"\[", r"\boxed"]
-        .iter()
-        .any(|delimiter| gold.contains(delimiter));
-    if options.gold_is_text || delimited {
+    if options.gold_is_text || is_delimited(gold) {
         return extract_with(gold, options).map_err(|_| MathFailure::NoGold);
     }
     let whole = Answer::new(gold).map_err(|_| MathFailure::NoGold)?;

@@ -31,18 +31,22 @@ pub use code::{Code, parse_code};
 pub use failure::ParseFailure;
 pub use frame_boxes::{FrameBoxes, parse_frame_boxes};
 pub use integers::parse_integers;
-pub use interval::{Interval, parse_interval, parse_intervals};
+pub use interval::{parse_interval, parse_intervals};
 pub use layout::{PlacedObject, parse_layout};
 pub use letter::{parse_letter, parse_yes_no};
-pub use meta_action::{MetaAction, PathAction, SpeedAction, parse_meta_action};
+pub use meta_action::parse_meta_action;
 pub use number::{parse_number, parse_percent};
 pub use points::{
     LabelledPoint, PointDepth, parse_labelled_points, parse_point_depths, parse_points,
     parse_polygon, parse_trajectory,
 };
-pub use route::{RouteSegment, parse_route};
+pub use route::parse_route;
 pub use segmentation::{Segmentation, parse_segmentation};
-pub use text::{parse_formula, parse_label, parse_label_set, parse_text};
+pub use text::{parse_formula, parse_label, parse_label_list, parse_label_set, parse_text};
+
+use crate::measure::consistency::MetaAction;
+use crate::measure::intervals::Interval;
+use crate::measure::routes::Segment;
 
 /// Most items of one answer: boxes, points, labels, segments. No task has so many, and a policy that writes the same
 /// item again and again should not cost memory.
@@ -128,7 +132,7 @@ pub enum Payload {
     Intervals(Vec<Interval>),
     FrameBoxes(FrameBoxes),
     Segmentation(Segmentation),
-    Route(Vec<RouteSegment>),
+    Route(Vec<Segment>),
     Formula(String),
     Layout(Vec<PlacedObject>),
     Code(Code),

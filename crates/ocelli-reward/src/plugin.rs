@@ -18,7 +18,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ocelli_core::{Episode, Verdict, VerifierError};
+use ocelli_core::{Episode, FailureKind, Verdict, VerifierError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -328,6 +328,7 @@ impl Plugin {
         drop(reply);
         // A worker's thread that has panicked sends nothing.
         let lost = PluginVerdict::error(VerifierError {
+            kind: FailureKind::Crash,
             message: format!("`{}` was not run: its worker's thread has ended", self.name),
             retryable: false,
         });

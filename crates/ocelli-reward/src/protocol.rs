@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocelli_core::{
-    Call, Episode, Finish, Message, Outcome, Role, Segment, SegmentKind, Target, Task, Verdict,
-    VerifierError,
+    Call, Episode, FailureKind, Finish, Message, Outcome, Role, Segment, SegmentKind, Target, Task,
+    Verdict, VerifierError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -200,6 +200,7 @@ impl From<Verdict> for NodeVerdict {
             Verdict::Skip => Self::Skip,
             Verdict::Error(error) => Self::Error(ServiceError {
                 kind: ErrorKind::Verifier,
+                cause: Some(error.kind),
                 message: error.message,
                 retryable: error.retryable,
             }),
@@ -257,6 +258,9 @@ pub struct ErrorReply {
 #[error("{message}")]
 pub struct ServiceError {
     pub kind: ErrorKind,
+    /// With the kind `verifier`: what kept it from judging.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<FailureKind>,
     pub message: String,
     /// Whether trying again may help (an outage, a time-out).
     pub retryable: bool,
@@ -266,6 +270,7 @@ impl ServiceError {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
+            cause: None,
             message: message.into(),
             retryable: matches!(kind, ErrorKind::Busy | ErrorKind::Timeout),
         }
@@ -274,7 +279,16 @@ impl ServiceError {
 
 impl From<ServiceError> for VerifierError {
     fn from(error: ServiceError) -> Self {
+        let of_service = || match error.kind {
+            ErrorKind::Timeout => FailureKind::Timeout,
+            ErrorKind::Busy => FailureKind::RateLimited,
+            ErrorKind::Panic => FailureKind::Crash,
+            ErrorKind::NotFinite => FailureKind::Internal,
+            ErrorKind::Verifier | ErrorKind::Other => FailureKind::Unspecified,
+            _ => FailureKind::Refused,
+        };
         Self {
+            kind: error.cause.unwrap_or_else(of_service),
             message: error.message,
             retryable: error.retryable,
         }
@@ -426,6 +440,7 @@ mod tests {
             Verdict::unparsed("no box"),
             Verdict::Skip,
             Verdict::Error(VerifierError {
+                kind: ocelli_core::FailureKind::TargetMissing,
                 message: "no target".to_owned(),
                 retryable: true,
             }),

@@ -12,7 +12,7 @@ mod template;
 
 use std::collections::BTreeMap;
 
-use ocelli_core::{Episode, Role, Target, Verdict, VerifierError};
+use ocelli_core::{Episode, FailureKind, Role, Target, Verdict, VerifierError};
 
 pub use judge::{JudgeConfig, JudgeScorer};
 pub use scale::{Reading, Scale};
@@ -134,6 +134,12 @@ impl ScorerError {
 impl From<ScorerError> for VerifierError {
     fn from(error: ScorerError) -> Self {
         Self {
+            kind: match &error {
+                ScorerError::Missing { .. } => FailureKind::InputMissing,
+                ScorerError::Unreadable { .. } => FailureKind::Protocol,
+                ScorerError::Refused { .. } => FailureKind::Refused,
+                ScorerError::Outage { .. } => FailureKind::Network,
+            },
             message: error.to_string(),
             retryable: error.is_retryable(),
         }

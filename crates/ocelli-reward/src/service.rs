@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ocelli_core::{Episode, Verdict};
+use ocelli_core::{Episode, FailureKind, Verdict};
 
 use crate::plugin::{Log, Plugin, PluginConfig};
 
@@ -152,15 +152,15 @@ impl Service {
             (
                 Kind::Judge { shown, .. } | Kind::StubJudge { shown },
                 Some(Running::Scorer(scorer)),
-            ) => asking::scorer(scorer.as_ref(), *shown, node, episodes),
+            ) => asking::scorer(scorer.as_ref(), shown, node, episodes),
             #[cfg(feature = "judge")]
             (Kind::Remote(_), Some(Running::Remote(remote))) => {
                 asking::remote(remote, node, episodes)
             }
             _ => {
                 let error = asking::failure(
+                    FailureKind::Internal,
                     format!("`{node}` was not started; call `RewardGraph::start` before scoring"),
-                    false,
                 );
                 vec![Judged::bare(Verdict::Error(error)); episodes.len()]
             }

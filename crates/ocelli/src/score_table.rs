@@ -155,6 +155,7 @@ mod tests {
     #[test]
     fn means_by_source_leave_errors_out_and_count_them() {
         let error = Verdict::Error(ocelli_core::VerifierError {
+            kind: ocelli_core::FailureKind::TargetMissing,
             message: "no target".into(),
             retryable: false,
         });

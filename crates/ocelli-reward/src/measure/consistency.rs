@@ -4,31 +4,43 @@ use serde::{Deserialize, Serialize};
 
 use super::points::Point;
 
-/// What happens to the speed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// What to do with the speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SpeedAction {
+    Keep,
     Accelerate,
     Decelerate,
-    Keep,
     Stop,
 }
 
-/// What happens to the direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TurnAction {
+/// Which way to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PathAction {
     Straight,
-    Left,
-    Right,
+    LeftTurn,
+    RightTurn,
+    LeftChange,
+    RightChange,
 }
 
-/// A plan in two words.
+impl PathAction {
+    /// What it leaves of the direction: after a change of lanes a car goes on straight.
+    fn direction(self) -> Self {
+        match self {
+            Self::LeftChange | Self::RightChange => Self::Straight,
+            other => other,
+        }
+    }
+}
+
+/// A driving plan: one action of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetaAction {
     pub speed: SpeedAction,
-    pub turn: TurnAction,
+    pub path: PathAction,
 }
 
 /// From where on a change counts. The published limits are not known to us; these are a reading.
@@ -53,7 +65,7 @@ impl Default for MetaActionLimits {
     }
 }
 
-/// What a path does that has a point every `step_seconds`, in metres with x ahead and y to the left. `None` for fewer
+/// What a path does (the speed, and straight on or a turn) that has a point every `step_seconds`, in metres with x ahead and y to the left. `None` for fewer
 /// than three points, a point that is not finite and a step that is not above 0.
 pub fn meta_action(
     path: &[Point],
@@ -92,22 +104,27 @@ pub fn meta_action(
             (x1 * y2 - y1 * x2).atan2(x1 * x2 + y1 * y2)
         })
         .sum();
-    let turn = if turned > limits.turn {
-        TurnAction::Left
+    let path_action = if turned > limits.turn {
+        PathAction::LeftTurn
     } else if turned < -limits.turn {
-        TurnAction::Right
+        PathAction::RightTurn
     } else {
-        TurnAction::Straight
+        PathAction::Straight
     };
     Some(MetaAction {
         speed: speed_action,
-        turn,
+        path: path_action,
     })
 }
 
-/// Alpamayo-R1's consistency: 1 when the intended action and that of the path are both known and equal, else 0.
+/// Alpamayo-R1's consistency: 1 when the intended action and that of the path are both known and equal, else 0. A change
+/// of lanes is equal to driving straight on, since a path is judged by its direction.
 pub fn consistency(intended: Option<MetaAction>, driven: Option<MetaAction>) -> f64 {
-    f64::from(u8::from(intended.is_some() && intended == driven))
+    let same = |a: MetaAction, b: MetaAction| {
+        a.speed == b.speed && a.path.direction() == b.path.direction()
+    };
+    let both = intended.zip(driven);
+    f64::from(u8::from(both.is_some_and(|(a, b)| same(a, b))))
 }
 
 #[cfg(test)]
@@ -118,18 +135,20 @@ mod tests {
         meta_action(path, 1.0, &MetaActionLimits::default())
     }
 
-    fn meta(speed: SpeedAction, turn: TurnAction) -> Option<MetaAction> {
-        Some(MetaAction { speed, turn })
+    fn meta(speed: SpeedAction, path: PathAction) -> Option<MetaAction> {
+        Some(MetaAction { speed, path })
     }
 
     const SLOWING: [Point; 4] = [[0.0, 0.0], [8.0, 0.0], [14.0, 0.0], [18.0, 0.0]];
 
     #[test]
     fn alpamayo_r1_left_turn_that_goes_straight() {
-        let intended = meta(SpeedAction::Decelerate, TurnAction::Left);
+        let intended = meta(SpeedAction::Decelerate, PathAction::LeftTurn);
         assert_eq!(consistency(intended, action(&SLOWING)), 0.0);
-        let straight = meta(SpeedAction::Decelerate, TurnAction::Straight);
+        let straight = meta(SpeedAction::Decelerate, PathAction::Straight);
         assert_eq!(consistency(straight, action(&SLOWING)), 1.0);
+        let change = meta(SpeedAction::Decelerate, PathAction::LeftChange);
+        assert_eq!(consistency(change, action(&SLOWING)), 1.0);
         assert_eq!(consistency(None, action(&SLOWING)), 0.0);
         assert_eq!(consistency(None, None), 0.0);
     }
@@ -144,21 +163,21 @@ mod tests {
         };
         assert_eq!(
             action(&circle(1.0)),
-            meta(SpeedAction::Keep, TurnAction::Left)
+            meta(SpeedAction::Keep, PathAction::LeftTurn)
         );
         assert_eq!(
             action(&circle(-1.0)),
-            meta(SpeedAction::Keep, TurnAction::Right)
+            meta(SpeedAction::Keep, PathAction::RightTurn)
         );
         let mut away = SLOWING;
         away.reverse();
         assert_eq!(
             action(&away),
-            meta(SpeedAction::Accelerate, TurnAction::Straight)
+            meta(SpeedAction::Accelerate, PathAction::Straight)
         );
         assert_eq!(
             action(&[[0.0, 0.0], [5.0, 0.0], [5.1, 0.1]]),
-            meta(SpeedAction::Stop, TurnAction::Straight)
+            meta(SpeedAction::Stop, PathAction::Straight)
         );
     }
 

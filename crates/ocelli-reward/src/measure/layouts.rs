@@ -6,14 +6,14 @@ use super::shape::clip;
 /// Most pairs of objects.
 const MAX_PAIRS: usize = 1 << 22;
 
-/// An object by the lowest and highest corner of its box; the third axis points up.
+/// The space that an object takes, by the lowest and highest corner of its box; the third axis points up.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PlacedObject {
+pub struct Solid {
     pub low: [f64; 3],
     pub high: [f64; 3],
 }
 
-impl PlacedObject {
+impl Solid {
     /// Whether the insides of both boxes overlap; touching is no overlap, and a box that is not finite has no inside.
     pub fn overlaps(&self, other: &Self) -> bool {
         let finite = |object: &Self| object.low.iter().chain(&object.high).all(|v| v.is_finite());
@@ -34,9 +34,9 @@ impl PlacedObject {
 ///
 /// # Errors
 /// More than 2²² pairs.
-pub fn collision_ratio(objects: &[PlacedObject], thin: f64) -> Result<f64, MeasureError> {
+pub fn collision_ratio(objects: &[Solid], thin: f64) -> Result<f64, MeasureError> {
     check_size("pairs of objects", objects.len(), objects.len(), MAX_PAIRS)?;
-    let solid: Vec<&PlacedObject> = objects.iter().filter(|o| o.height() >= thin).collect();
+    let solid: Vec<&Solid> = objects.iter().filter(|o| o.height() >= thin).collect();
     let pairs = solid.len() * solid.len().saturating_sub(1) / 2;
     let colliding: usize = solid
         .iter()
@@ -80,8 +80,8 @@ pub fn meta_spatial_reward(
 mod tests {
     use super::*;
 
-    fn unit_at(x: f64) -> PlacedObject {
-        PlacedObject {
+    fn unit_at(x: f64) -> Solid {
+        Solid {
             low: [x, 0.0, 0.0],
             high: [x + 1.0, 1.0, 1.0],
         }
@@ -98,11 +98,11 @@ mod tests {
 
     #[test]
     fn touching_carpets_and_lost_objects_do_not_collide() {
-        let carpet = PlacedObject {
+        let carpet = Solid {
             low: [0.0; 3],
             high: [9.0, 9.0, 0.01],
         };
-        let lost = PlacedObject {
+        let lost = Solid {
             high: [f64::NAN; 3],
             ..unit_at(0.0)
         };

@@ -91,6 +91,7 @@ pub enum Matcher {
     #[default]
     Greedy,
     /// [`greedy_label_first`]: V-Triune's "max label first".
+    #[serde(alias = "label_first")]
     GreedyLabelFirst,
     /// [`optimal`]: Vision-R1 and other assignments by the Hungarian method.
     Hungarian,

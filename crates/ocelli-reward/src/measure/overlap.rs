@@ -14,6 +14,7 @@ pub enum Overlap {
     #[default]
     Iou,
     /// [`pixel_iou`], in `[0, 1]`.
+    #[serde(alias = "iou_plus_one")]
     PixelIou,
     /// [`giou`], in `[-1, 1]`.
     Giou,

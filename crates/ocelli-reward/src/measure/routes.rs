@@ -4,11 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 /// The stops of each line.
 pub type Network = BTreeMap<String, BTreeSet<String>>;
 
 /// One ride without a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     pub line: String,
     pub from: String,
@@ -37,7 +39,8 @@ fn ends_match(route: &[Segment], from: &str, to: &str) -> bool {
 }
 
 /// Which rides cost RewardMap's five points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SuperfluousFrom {
     /// Ride number `changes + 1` already, as in the released code: every right route loses five points once.
     Released,
@@ -83,7 +86,8 @@ pub fn route_detail(
 }
 
 /// RewardMap's weight of a map's difficulty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MapDifficulty {
     Easy,
     Middle,

@@ -4,9 +4,10 @@ use ocelli_core::BoundingBox;
 use serde::{Deserialize, Serialize};
 
 use super::boxes::{BOX_KEYS, box_of};
-use super::interval::{Interval, named};
+use super::interval::named;
 use super::json::{Value, documents};
 use super::{MAX_ITEMS, ParseFailure};
+use crate::measure::intervals::Interval;
 
 /// The boxes of one object by frame, and when it is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,20 +1,12 @@
 //! Time intervals, in seconds.
 
-use serde::{Deserialize, Serialize};
-
 use super::cursor::Cursor;
 use super::json::{Value, documents};
 use super::{MAX_ITEMS, ParseFailure};
+use crate::measure::intervals::Interval;
 
-/// From `start` to `end`, in seconds. The order is not checked: an interval that ends before it starts is an answer and
-/// overlaps nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    pub start: f64,
-    pub end: f64,
-}
-
-/// The first interval of `text`.
+/// The first interval of `text`, in seconds. The order of its ends is not checked: one that ends before it starts is an
+/// answer and overlaps nothing.
 ///
 /// Times are seconds (`12.3`, `12.3s`, `12.3 seconds`) or clock times (`mm:ss`, `hh:mm:ss`, with a fraction); between
 /// the two stands a dash, a tilde, a comma, `to`, `and`, `until`, also `and ends at`. In JSON: `{"start": 1, "end": 2}`

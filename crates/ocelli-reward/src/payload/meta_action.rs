@@ -1,36 +1,7 @@
 //! A driving plan of two actions (AlphaDrive): what to do with the speed, and which way to go.
 
-use serde::{Deserialize, Serialize};
-
 use super::ParseFailure;
-
-/// What to do with the speed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum SpeedAction {
-    Keep,
-    Accelerate,
-    Decelerate,
-    Stop,
-}
-
-/// Which way to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum PathAction {
-    Straight,
-    LeftTurn,
-    RightTurn,
-    LeftChange,
-    RightChange,
-}
-
-/// One action of each kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MetaAction {
-    pub speed: SpeedAction,
-    pub path: PathAction,
-}
+use crate::measure::consistency::{MetaAction, PathAction, SpeedAction};
 
 /// The two actions of `text`, in either order and any letter case, their words joined by a blank, a line or a hyphen:
 /// `KEEP, LEFT_TURN`. Other words are passed over.

@@ -1,28 +1,19 @@
 //! A route through a transit map (RewardMap).
 
-use serde::{Deserialize, Serialize};
-
 use super::{MAX_ITEMS, ParseFailure};
-
-/// One ride. Names as written, without white space and asterisks around.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteSegment {
-    pub line: String,
-    pub from: String,
-    pub to: String,
-}
+use crate::measure::routes::Segment;
 
 const KEYS: [&str; 3] = ["route name:", "departure stop:", "arrival stop:"];
 
 /// The segments of `text`: parts between `--`, each with lines `Route Name: …`, `Departure Stop: …` and
-/// `Arrival Stop: …`, letter case of the keys ignored. Parts without any of the three are prose and passed over.
+/// `Arrival Stop: …`, letter case of the keys ignored; names as written, without white space and asterisks around. Parts without any of the three are prose and passed over.
 ///
 /// RewardMap's code also passes over parts that have only some of the keys, which lets a policy leave a ride out; here
 /// that is a failure. It takes all text after the last `Arrival Stop:` as the name, we take its line.
 ///
 /// # Errors
 /// [`ParseFailure::NoRoute`], [`ParseFailure::IncompleteSegment`], [`ParseFailure::TooMany`] beyond 10,000.
-pub fn parse_route(text: &str) -> Result<Vec<RouteSegment>, ParseFailure> {
+pub fn parse_route(text: &str) -> Result<Vec<Segment>, ParseFailure> {
     let mut segments = Vec::new();
     for part in text.split("--") {
         let mut values: [Option<&str>; 3] = [None; 3];
@@ -36,7 +27,7 @@ pub fn parse_route(text: &str) -> Result<Vec<RouteSegment>, ParseFailure> {
             }
         }
         match values.map(|value| value.filter(|v| !v.is_empty()).map(str::to_owned)) {
-            [Some(line), Some(from), Some(to)] => segments.push(RouteSegment { line, from, to }),
+            [Some(line), Some(from), Some(to)] => segments.push(Segment { line, from, to }),
             _ if values == [None; 3] => {}
             _ => return Err(ParseFailure::IncompleteSegment),
         }
@@ -63,7 +54,7 @@ mod tests {
     fn reads_the_rides_of_a_route() {
         let text = "Take:\nRoute Name: Line 1\nDeparture Stop: A-B\nArrival Stop: **C**\nNumber of Via Stops: 3\n--\n\
                     route name: Line 2\nDeparture Stop: C\nArrival Stop: D";
-        let ride = |line: &str, from: &str, to: &str| RouteSegment {
+        let ride = |line: &str, from: &str, to: &str| Segment {
             line: line.to_owned(),
             from: from.to_owned(),
             to: to.to_owned(),

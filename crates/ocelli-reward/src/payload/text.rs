@@ -116,12 +116,12 @@ pub fn parse_label(text: &str) -> Result<String, ParseFailure> {
     parse_text(unwrapped(text))
 }
 
-/// A set of labels, each as by [`parse_label`]: a JSON list of texts, or labels between commas, semicolons or lines,
-/// bullets and numbers of a list left out. An empty JSON list is an empty set.
+/// Labels in order, each as by [`parse_label`]: a JSON list of texts, or labels between commas, semicolons or lines,
+/// bullets and numbers of a list left out. An empty JSON list is an empty list. What occurs twice stays twice.
 ///
 /// # Errors
 /// [`ParseFailure::Empty`] when no label is left; [`ParseFailure::TooMany`] beyond 10,000.
-pub fn parse_label_set(text: &str) -> Result<BTreeSet<String>, ParseFailure> {
+pub fn parse_label_list(text: &str) -> Result<Vec<String>, ParseFailure> {
     if let Some(Ok(document)) = documents(text).next() {
         let texts = document
             .value
@@ -138,7 +138,7 @@ pub fn parse_label_set(text: &str) -> Result<BTreeSet<String>, ParseFailure> {
                 .collect());
         }
     }
-    let mut labels = BTreeSet::new();
+    let mut labels = Vec::new();
     for part in unwrapped(text).split([',', ';', '\n']) {
         let part = part.trim_start();
         let part = part.trim_start_matches(['-', '*', '\u{2022}']);
@@ -148,7 +148,7 @@ pub fn parse_label_set(text: &str) -> Result<BTreeSet<String>, ParseFailure> {
             _ => part,
         };
         if let Ok(label) = parse_label(part) {
-            labels.insert(label);
+            labels.push(label);
         }
         if labels.len() > MAX_ITEMS {
             return Err(ParseFailure::TooMany);
@@ -158,6 +158,14 @@ pub fn parse_label_set(text: &str) -> Result<BTreeSet<String>, ParseFailure> {
         return Err(ParseFailure::Empty);
     }
     Ok(labels)
+}
+
+/// The labels of [`parse_label_list`] as a set.
+///
+/// # Errors
+/// As [`parse_label_list`].
+pub fn parse_label_set(text: &str) -> Result<BTreeSet<String>, ParseFailure> {
+    parse_label_list(text).map(|labels| labels.into_iter().collect())
 }
 
 /// A formula as it is written, without what is written around it. Whether it means anything is for the verifier.

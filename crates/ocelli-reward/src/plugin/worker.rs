@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ocelli_core::{Verdict, VerifierError};
+use ocelli_core::{FailureKind, Verdict, VerifierError};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -223,6 +223,7 @@ impl Launch {
                 Ok((running, _)) => running,
                 Err(error) => {
                     return Err(VerifierError {
+                        kind: FailureKind::Crash,
                         message: format!("{error} (it had to be started again)"),
                         retryable: true,
                     });
@@ -236,22 +237,28 @@ impl Launch {
             Ok(line) => line,
             Err(silence) => {
                 let what = self.what_happened(running.end(silence), silence, self.time_limit);
-                return Err(self.error(&what, true));
+                let kind = match silence {
+                    Silence::TimedOut => FailureKind::Timeout,
+                    Silence::Ended => FailureKind::Crash,
+                };
+                return Err(self.error(kind, &what, true));
             }
         };
         let reply: Reply = serde_json::from_slice(&line).map_err(|error| {
             self.error(
+                FailureKind::Protocol,
                 &format!("the worker's reply is not of the protocol ({error})"),
                 false,
             )
         })?;
         if reply.id != id {
-            return Err(self.error("the worker's reply belongs to another batch", false));
+            let what = "the worker's reply belongs to another batch";
+            return Err(self.error(FailureKind::Protocol, what, false));
         }
         let verdicts = match reply {
             Reply {
                 fault: Some(fault), ..
-            } => Err(self.error(&fault.message, fault.retryable)),
+            } => Err(self.error(FailureKind::Crash, &fault.message, fault.retryable)),
             Reply {
                 rows: Some(rows), ..
             } if rows.len() == job.count => {
@@ -259,7 +266,7 @@ impl Launch {
             }
             _ => {
                 let what = "the worker's reply is of another length than the batch";
-                return Err(self.error(what, false));
+                return Err(self.error(FailureKind::Protocol, what, false));
             }
         };
         *process = Some(running);
@@ -270,7 +277,11 @@ impl Launch {
         match row {
             Judged {
                 fault: Some(fault), ..
-            } => PluginVerdict::error(self.error(&fault.message, fault.retryable)),
+            } => PluginVerdict::error(self.error(
+                FailureKind::Crash,
+                &fault.message,
+                fault.retryable,
+            )),
             Judged {
                 value: Some(value),
                 names,
@@ -287,8 +298,9 @@ impl Launch {
     }
 
     /// Every error of a plug-in opens with its file and function.
-    fn error(&self, what: &str, retryable: bool) -> VerifierError {
+    fn error(&self, kind: FailureKind, what: &str, retryable: bool) -> VerifierError {
         VerifierError {
+            kind,
             message: format!("`{}` {what}", self.config),
             retryable,
         }

@@ -164,6 +164,7 @@ fn value_of(node: &str, verdict: &Verdict) -> Result<f64, (StatusCode, ServiceEr
             },
             ServiceError {
                 kind: ErrorKind::Verifier,
+                cause: Some(error.kind),
                 message: error.message.clone(),
                 retryable: error.retryable,
             },
@@ -256,6 +257,7 @@ mod tests {
         };
         let error = |retryable| {
             Verdict::Error(ocelli_core::VerifierError {
+                kind: ocelli_core::FailureKind::TargetMissing,
                 message: "no target".to_owned(),
                 retryable,
             })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ocelli_core::{Episode, Verdict, VerifierError};
+use ocelli_core::{Episode, FailureKind, Verdict, VerifierError};
 
 use super::Judged;
 use crate::plugin::{Plugin, PluginVerdict};
@@ -42,7 +42,7 @@ pub(super) fn plugin(plugin: &Plugin, retries: u32, episodes: &[&Episode]) -> Ve
 #[cfg(feature = "judge")]
 pub(super) fn scorer(
     scorer: &dyn Scorer,
-    shown: Shown,
+    shown: &Shown,
     node: &str,
     episodes: &[&Episode],
 ) -> Vec<Judged> {
@@ -65,7 +65,7 @@ pub(super) fn scorer(
             Some(result) => scored(node, result),
             None => {
                 let message = format!("`{node}`: the judge has left the row out");
-                Judged::bare(Verdict::Error(failure(message, false)))
+                Judged::bare(Verdict::Error(failure(FailureKind::Protocol, message)))
             }
         },
     });
@@ -123,6 +123,11 @@ fn named(node: &str, error: VerifierError) -> VerifierError {
     }
 }
 
-pub(super) fn failure(message: String, retryable: bool) -> VerifierError {
-    VerifierError { message, retryable }
+/// An error that another try would not mend.
+pub(super) fn failure(kind: FailureKind, message: String) -> VerifierError {
+    VerifierError {
+        kind,
+        message,
+        retryable: false,
+    }
 }

@@ -16,11 +16,11 @@ use crate::{RewardError, Verifier};
 #[cfg(feature = "judge")]
 use super::Shown;
 #[cfg(feature = "judge")]
-use crate::AnswerIn;
-#[cfg(feature = "judge")]
 use crate::client::RemoteConfig;
 #[cfg(feature = "judge")]
 use crate::scorer::{JudgeConfig, JudgeScorer};
+#[cfg(feature = "judge")]
+use crate::verifier::{AnswerIn, Place};
 
 /// `docs/python-rewards.md`.
 const PLUGIN_KEYS: [&str; 9] = [
@@ -36,7 +36,8 @@ const PLUGIN_KEYS: [&str; 9] = [
 ];
 
 #[cfg(feature = "judge")]
-const JUDGE_KEYS: [&str; 15] = [
+const JUDGE_KEYS: [&str; 16] = [
+    "section",
     "url",
     "model",
     "api_key_env",
@@ -82,12 +83,18 @@ struct PluginKeys {
     retries: Option<u32>,
 }
 
+fn answer_section() -> String {
+    Place::SECTION.to_owned()
+}
+
 /// The keys of a judge that say what it is shown.
 #[cfg(feature = "judge")]
 #[derive(Deserialize)]
 struct ShownKeys {
     #[serde(default)]
     answer_in: AnswerIn,
+    #[serde(default = "answer_section")]
+    section: String,
     #[serde(default)]
     pictures: bool,
 }
@@ -177,7 +184,7 @@ fn plugin(name: &str, settings: &Map<String, Value>, with_files: bool) -> Result
 #[cfg(feature = "judge")]
 fn judge(settings: &Map<String, Value>) -> Result<Kind, String> {
     let shown = shown(settings)?;
-    let own = |key: &str| key != "answer_in" && key != "pictures";
+    let own = |key: &str| !["answer_in", "section", "pictures"].contains(&key);
     let rest: Map<String, Value> = settings
         .iter()
         .filter(|(key, _)| own(key))
@@ -219,12 +226,18 @@ fn stub_judge(settings: &Map<String, Value>) -> Result<Kind, String> {
 fn shown(settings: &Map<String, Value>) -> Result<Shown, String> {
     let ShownKeys {
         answer_in,
+        section,
         pictures,
     } = typed(settings, &JUDGE_KEYS)?;
-    Ok(Shown {
-        answer_in,
-        pictures,
-    })
+    let place = Place { answer_in, section };
+    if place.answer_in != AnswerIn::Text {
+        place.check_section("section", &place.section)?;
+    } else if settings.contains_key("section") {
+        return Err(
+            "`section` has no effect, with `answer_in = \"text\"` the whole turn is judged; remove it".to_owned(),
+        );
+    }
+    Ok(Shown { place, pictures })
 }
 
 #[cfg(feature = "judge")]

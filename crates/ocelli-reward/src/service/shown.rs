@@ -3,17 +3,16 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ocelli_core::{Episode, ImageSource, Verdict};
+use ocelli_core::{Episode, FailureKind, ImageSource, Verdict};
 
 use super::asking::failure;
-use crate::payload::ParseFailure;
 use crate::scorer::{ScoreImage, ScoreRequest};
-use crate::{AnswerIn, sections};
+use crate::verifier::{Place, Refusal};
 
 /// Which text of the turn is judged, and whether the row's pictures go with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
-    pub(crate) answer_in: AnswerIn,
+    pub(crate) place: Place,
     pub(crate) pictures: bool,
 }
 
@@ -24,7 +23,7 @@ impl Shown {
     /// One request an episode, or its verdict where there is nothing to ask: a turn without the wanted section scores 0
     /// with its reason, and a picture that cannot be sent is an error of the row.
     pub(super) fn requests(
-        self,
+        &self,
         node: &str,
         episodes: &[&Episode],
     ) -> Vec<Result<ScoreRequest, Verdict>> {
@@ -37,19 +36,17 @@ impl Shown {
     }
 
     fn request<'a>(
-        self,
+        &self,
         node: &str,
         episode: &'a Episode,
         files: &mut HashMap<&'a Path, Read>,
     ) -> Result<ScoreRequest, Verdict> {
-        let text = episode.answer_text();
-        let answer = match self.answer_in {
-            AnswerIn::Text => text,
-            AnswerIn::Answer => sections(text)
-                .answer
-                .ok_or_else(|| Verdict::unparsed(ParseFailure::NoAnswer.to_string()))?,
-        };
-        let mut request = ScoreRequest::of_episode(episode, answer);
+        let answer = self.place.answer(episode.answer_text());
+        let answer = answer.map_err(|refusal| match refusal {
+            Refusal::Unparsed(reason) => Verdict::unparsed(reason),
+            Refusal::Unjudgeable(error) => Verdict::Error(error),
+        })?;
+        let mut request = ScoreRequest::of_episode(episode, &answer);
         if self.pictures {
             for (index, image) in episode.task.images.iter().enumerate() {
                 let picture = match image {
@@ -70,7 +67,7 @@ impl Shown {
                         "task `{}`: `{node}` cannot judge it, {problem}",
                         episode.task.id
                     );
-                    Verdict::Error(failure(message, false))
+                    Verdict::Error(failure(FailureKind::InputMissing, message))
                 })?);
             }
         }

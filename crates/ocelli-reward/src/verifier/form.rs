@@ -1,0 +1,116 @@
+//! Whether a turn keeps to its form.
+
+use serde::Deserialize;
+
+use super::row::{Refusal, Row, one_if};
+use super::{Reads, Rule, range};
+use crate::grammar::{Grammar, Preset};
+use crate::measure::sequences::repetition_penalty;
+use crate::tags::{sections, tag_credit};
+
+/// 1 when the turn has the form of the grammar, think and answer by default, else 0; with `partial` the share of the
+/// grammar's marks that occur exactly once ([`Grammar::mark_credit`]).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tags {
+    #[serde(default)]
+    grammar: Option<Grammar>,
+    #[serde(default)]
+    partial: bool,
+}
+
+impl Rule for Tags {
+    fn reads(&self) -> Reads {
+        Reads::Turn
+    }
+
+    fn can_fail(&self) -> bool {
+        false
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if *self.grammar() == Grammar::preset(Preset::Whole) {
+            return Err("every turn has the form of the grammar `whole`; name another".to_owned());
+        }
+        Ok(())
+    }
+
+    fn judge(&self, row: &Row) -> Result<f64, Refusal> {
+        let turn = row.turn();
+        Ok(match (&self.grammar, self.partial) {
+            (None, false) => one_if(sections(turn).well_formed),
+            (None, true) => tag_credit(turn),
+            (Some(grammar), false) => one_if(grammar.read(turn).form().is_ok()),
+            (Some(grammar), true) => grammar.mark_credit(turn),
+        })
+    }
+}
+
+impl Tags {
+    fn grammar(&self) -> std::borrow::Cow<'_, Grammar> {
+        match &self.grammar {
+            Some(grammar) => std::borrow::Cow::Borrowed(grammar),
+            None => std::borrow::Cow::Owned(Grammar::preset(Preset::ThinkAnswer)),
+        }
+    }
+}
+
+/// [`repetition_penalty`] of the turn's words, in `(−1, 0]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Repetition {
+    /// Words in a run.
+    #[serde(default = "six")]
+    n: usize,
+}
+
+fn six() -> usize {
+    6
+}
+
+impl Rule for Repetition {
+    fn reads(&self) -> Reads {
+        Reads::Turn
+    }
+
+    fn can_fail(&self) -> bool {
+        false
+    }
+
+    fn check(&self) -> Result<(), String> {
+        range::count("n", self.n)
+    }
+
+    fn judge(&self, row: &Row) -> Result<f64, Refusal> {
+        let words: Vec<String> = row
+            .turn()
+            .split_whitespace()
+            .map(str::to_lowercase)
+            .collect();
+        Ok(repetition_penalty(&words, self.n))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelli_core::Verdict;
+    use serde_json::json;
+
+    use super::super::tests::{refused, verifier};
+    use crate::fixtures::episode;
+
+    #[test]
+    fn repeated_runs_cost() {
+        let judged = |rule: serde_json::Value, text: &str| {
+            verifier(rule).verify(&episode(None, text), ocelli_core::Progress::default())
+        };
+        // Of the pairs a b, b a, a b, b a two differ.
+        let pairs = json!({"verifier": "repetition", "n": 2});
+        assert_eq!(judged(pairs, "a b A b a"), Verdict::score(-0.5));
+        assert_eq!(
+            judged(json!({"verifier": "repetition"}), "a b"),
+            Verdict::score(0.0)
+        );
+        assert!(refused(json!({"verifier": "repetition", "n": 0})).contains("from 1 on"));
+    }
+}
