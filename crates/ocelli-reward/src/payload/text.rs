@@ -122,6 +122,29 @@ pub fn parse_label(text: &str) -> Result<String, ParseFailure> {
 /// # Errors
 /// [`ParseFailure::Empty`] when no label is left; [`ParseFailure::TooMany`] beyond 10,000.
 pub fn parse_label_list(text: &str) -> Result<Vec<String>, ParseFailure> {
+    let mut labels = Vec::new();
+    each_label(text, |label| {
+        labels.push(label);
+        labels.len()
+    })?;
+    Ok(labels)
+}
+
+/// The labels of [`parse_label_list`] as a set, which counts equal ones once.
+///
+/// # Errors
+/// As [`parse_label_list`].
+pub fn parse_label_set(text: &str) -> Result<BTreeSet<String>, ParseFailure> {
+    let mut labels = BTreeSet::new();
+    each_label(text, |label| {
+        labels.insert(label);
+        labels.len()
+    })?;
+    Ok(labels)
+}
+
+/// Hands each label of `text` to `add`, which says how many it holds.
+fn each_label(text: &str, mut add: impl FnMut(String) -> usize) -> Result<(), ParseFailure> {
     if let Some(Ok(document)) = documents(text).next() {
         let texts = document
             .value
@@ -132,13 +155,13 @@ pub fn parse_label_list(text: &str) -> Result<Vec<String>, ParseFailure> {
             if texts.len() > MAX_ITEMS {
                 return Err(ParseFailure::TooMany);
             }
-            return Ok(texts
-                .into_iter()
-                .filter_map(|t| parse_label(t).ok())
-                .collect());
+            for label in texts.into_iter().filter_map(|text| parse_label(text).ok()) {
+                add(label);
+            }
+            return Ok(());
         }
     }
-    let mut labels = Vec::new();
+    let mut empty = true;
     for part in unwrapped(text).split([',', ';', '\n']) {
         let part = part.trim_start();
         let part = part.trim_start_matches(['-', '*', '\u{2022}']);
@@ -148,24 +171,16 @@ pub fn parse_label_list(text: &str) -> Result<Vec<String>, ParseFailure> {
             _ => part,
         };
         if let Ok(label) = parse_label(part) {
-            labels.push(label);
-        }
-        if labels.len() > MAX_ITEMS {
-            return Err(ParseFailure::TooMany);
+            empty = false;
+            if add(label) > MAX_ITEMS {
+                return Err(ParseFailure::TooMany);
+            }
         }
     }
-    if labels.is_empty() {
+    if empty {
         return Err(ParseFailure::Empty);
     }
-    Ok(labels)
-}
-
-/// The labels of [`parse_label_list`] as a set.
-///
-/// # Errors
-/// As [`parse_label_list`].
-pub fn parse_label_set(text: &str) -> Result<BTreeSet<String>, ParseFailure> {
-    parse_label_list(text).map(|labels| labels.into_iter().collect())
+    Ok(())
 }
 
 /// A formula as it is written, without what is written around it. Whether it means anything is for the verifier.

@@ -56,8 +56,8 @@ impl JudgeRequest {
         known.iter().filter(ours).cloned().collect()
     }
 
-    /// The episode to be judged. The target is a box where `answer` is one and the verifier judges boxes; else the text
-    /// in the solution's `<answer>` section, or the whole solution. The parameters become tags, their values as JSON.
+    /// The episode to be judged. Where the verifier judges boxes the target is `answer`; else the text in the solution's
+    /// `<answer>` section, or the whole solution. The parameters become tags, their values as JSON.
     pub(super) fn episode(&self, judges_boxes: bool) -> Result<Episode, ServiceError> {
         let parameters: Map<String, Value> = serde_json::from_str(&self.reward_verifier_parm)
             .map_err(|error| {
@@ -76,6 +76,8 @@ impl JudgeRequest {
         let gold = sections(&self.solution).answer.unwrap_or(&self.solution);
         let target = match parse_box(&self.answer) {
             Ok(found) if judges_boxes => Target::Box(found),
+            // No box of the solution stands in for it: the original reads the answer alone.
+            Err(_) if judges_boxes => Target::Text(self.answer.clone()),
             _ => Target::Text(gold.trim().to_owned()),
         };
         let item = ScoreItem {
