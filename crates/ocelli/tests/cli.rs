@@ -759,3 +759,128 @@ fn rows_are_validated_by_their_own_answers() {
         assert!(text.contains(wanted), "{arguments:?}: {text}");
     }
 }
+
+/// A reward file in EasyR1's form, which prints.
+const EASY_R1_REWARD: &str = r#"
+import re
+
+REWARD_NAME = "math"
+REWARD_TYPE = "batch"
+
+print("loaded")
+
+
+def compute_score(reward_inputs, format_weight=0.1):
+    scores = []
+    for reward_input in reward_inputs:
+        answer = re.search(r"\\boxed\{(.*)\}", reward_input["response"])
+        accuracy = float(answer is not None and answer.group(1) == reward_input["ground_truth"])
+        form = len(reward_input["response"]) % 7 / 7
+        scores.append({"overall": (1 - format_weight) * accuracy + format_weight * form, "accuracy": accuracy})
+    return scores
+"#;
+
+const EASY_R1_RECIPE: &str = r#"
+[model]
+path = "tiny-qwen2_5_vl"
+overrides = { vision_hidden_size = 32, vision_depth = 1, vision_intermediate_size = 32, num_hidden_layers = 1 }
+
+[run]
+output_dir = "runs"
+log_episodes_steps = 1
+
+[[stage]]
+kind = "grpo"
+data = { path = "data/easy_r1.parquet", format_prompt = "math.jinja" }
+batch = { size = 2 }
+rollout = { num_generations = 2, max_completion_length = 8 }
+reward = "rewards/math.py:compute_score"
+exit = { max_steps = 2 }
+"#;
+
+/// A folder with a data set as EasyR1's users have it, their reward file and format prompt, and a recipe below `recipes/`.
+fn easy_r1_workplace() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    for name in ["recipes/data", "recipes/rewards"] {
+        fs::create_dir_all(here.join(name)).unwrap();
+    }
+    let table = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../ocelli-data/tests/golden/tables/easy_r1.parquet");
+    fs::copy(table, here.join("recipes/data/easy_r1.parquet")).unwrap();
+    fs::write(here.join("recipes/rewards/math.py"), EASY_R1_REWARD).unwrap();
+    let prompt = "{{ content | trim }} Put the answer in \\boxed{}.";
+    fs::write(here.join("recipes/math.jinja"), prompt).unwrap();
+    fs::write(here.join("recipes/easy.toml"), EASY_R1_RECIPE).unwrap();
+    folder
+}
+
+#[test]
+fn an_easy_r1_data_set_and_reward_file_are_trained_on_as_they_are() {
+    if std::process::Command::new("python3")
+        .arg("-V")
+        .output()
+        .is_err()
+    {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let folder = easy_r1_workplace();
+    let here = folder.path();
+    succeed(here, &["train", "recipes/easy.toml", "--dry-run"]);
+    succeed(here, &["train", "recipes/easy.toml", "-q"]);
+    let run = here.join("runs/easy");
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    for name in [
+        "rewards/compute_score/mean",
+        "rewards/compute_score.accuracy/mean",
+    ] {
+        assert!(last[name].is_number(), "{name}: {last}");
+    }
+    assert_eq!(last["verifier_error_rate"], 0.0);
+    let log = fs::read_to_string(run.join("rewards.log")).unwrap();
+    assert!(log.contains("loaded"), "{log}");
+
+    // The record is judged anew by the same file, from another folder.
+    let record = "runs/easy/episodes/1-grpo-000002.jsonl";
+    let json = succeed(
+        here,
+        &["score", record, "--reward", "recipes/easy.toml", "--json"],
+    );
+    let live = fs::read_to_string(here.join(record)).unwrap();
+    for (line, live) in json.lines().zip(live.lines()) {
+        let again: Value = serde_json::from_str(line).unwrap();
+        let live: Value = serde_json::from_str(live).unwrap();
+        assert_eq!(again["verdicts"], live["outcome"]["verdicts"]);
+    }
+}
+
+#[test]
+fn a_python_reward_that_does_not_load_ends_the_run_before_it_begins() {
+    if std::process::Command::new("python3")
+        .arg("-V")
+        .output()
+        .is_err()
+    {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let folder = easy_r1_workplace();
+    let here = folder.path();
+    let file = here.join("recipes/rewards/math.py");
+    fs::write(
+        &file,
+        "import no_such_module\n\ndef compute_score(reward_inputs):\n    return []\n",
+    )
+    .unwrap();
+    let text = fail(here, &["train", "recipes/easy.toml", "-q"], 2);
+    assert!(text.contains("no_such_module"), "{text}");
+    fs::write(&file, "def score(reward_inputs):\n    return []\n").unwrap();
+    let text = fail(here, &["train", "recipes/easy.toml", "--dry-run"], 2);
+    assert!(text.contains("compute_score"), "{text}");
+    fs::remove_file(&file).unwrap();
+    let text = fail(here, &["train", "recipes/easy.toml", "--dry-run"], 2);
+    assert!(text.contains("math.py"), "{text}");
+    assert!(!here.join("runs").exists(), "nothing was begun");
+}

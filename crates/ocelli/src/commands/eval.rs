@@ -20,7 +20,7 @@ use crate::evaluation_table::format_eval_table;
 pub struct Arguments {
     /// Checkpoint folder.
     checkpoint: String,
-    /// Held-out rows: a JSONL file in VLM-R1's format, a folder with `val.jsonl`, or `pointing`.
+    /// Held-out rows: a data file or folder as a recipe's `path` takes it, a folder with `val.jsonl`, or `pointing`.
     #[arg(long, required_unless_present = "recipe")]
     data: Option<PathBuf>,
     /// Take rows and metrics from the `[eval]` table of this recipe.
@@ -199,8 +199,10 @@ pub(super) fn rows_of(data: &Path) -> DataConfig {
             ..DataConfig::default()
         };
     }
-    let path = if data.is_dir() {
-        data.join("val.jsonl")
+    // A folder without such a file may hold shards, which the reader looks for.
+    let held_out = data.join("val.jsonl");
+    let path = if held_out.is_file() {
+        held_out
     } else {
         data.to_owned()
     };
