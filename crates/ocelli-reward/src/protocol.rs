@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocelli_core::{
-    Call, Episode, FailureKind, Finish, Message, Outcome, Role, Segment, SegmentKind, Target, Task,
-    Verdict, VerifierError,
+    Call, Episode, FailureKind, Finish, FrameSizes, Message, Outcome, Role, Segment, SegmentKind,
+    Target, Task, Verdict, VerifierError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,9 @@ pub struct ScoreItem {
     /// The row's labels, for the `when` of reward nodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// `{"source": [width, height], "model": [width, height]}` of each picture, for verifiers with a `frame`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<FrameSizes>,
     /// A recorded episode; `id` and `group` alone may stand beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub episode: Option<Box<Episode>>,
@@ -68,6 +71,7 @@ impl ScoreItem {
                 ("answer", self.answer.is_some()),
                 ("target", self.target.is_some()),
                 ("tags", !self.tags.is_empty()),
+                ("pictures", !self.pictures.is_empty()),
             ];
             return match beside.into_iter().find(|(_, given)| *given) {
                 Some((key, _)) => Err(format!(
@@ -96,7 +100,10 @@ impl ScoreItem {
             demonstration: None,
             tags: self.tags,
         };
-        Ok(single_turn(task, response))
+        Ok(Episode {
+            pictures: self.pictures,
+            ..single_turn(task, response)
+        })
     }
 
     /// The item that asks for `episode` to be judged. What no reward may read is left out, for it is most of the bytes:
@@ -394,6 +401,20 @@ mod tests {
             boxed.task.target,
             Some(Target::Box([1.0, 2.0, 3.0, 4.0].into()))
         );
+    }
+
+    #[test]
+    fn an_items_pictures_have_the_sizes_that_frames_are_told_by() {
+        let sizes = r#"{"source": [100, 50], "model": [112, 56]}"#;
+        let sized = |sizes: &str| {
+            let text = format!(r#"{{"response": "a", "pictures": [{sizes}]}}"#);
+            serde_json::from_str::<ScoreItem>(&text)
+        };
+        let episode = sized(sizes).unwrap().into_episode(0).unwrap();
+        let wanted = FrameSizes::new([100, 50], [112, 56]).unwrap();
+        assert_eq!(episode.pictures, [wanted]);
+        let error = sized(r#"{"source": [0, 50], "model": [112, 56]}"#).unwrap_err();
+        assert!(error.to_string().contains("empty side"), "{error}");
     }
 
     #[test]
