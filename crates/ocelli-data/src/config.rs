@@ -94,7 +94,7 @@ impl Split {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// The data file, relative to the recipe's folder; or a folder of files, `folder@train` for the files of one split, or
+    /// The data file, relative to the recipe's folder or `data.root`; or a folder of files, `folder@train` for the files of one split, or
     /// a pattern such as `train-*.parquet`. JSON, JSONL or Parquet. Give either this or `generator`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
@@ -110,7 +110,7 @@ pub struct DataConfig {
     /// The column with the pictures, in `easy-r1` and `verl` (default `images`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_key: Option<String>,
-    /// EasyR1's format prompt: a Jinja file, relative to the recipe's folder, that the question is put into as `content`.
+    /// EasyR1's format prompt: a Jinja file, relative to the recipe's folder or `data.root`, that the question is put into as `content`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format_prompt: Option<PathBuf>,
     /// What the right answers are: `text` or `box`. By default lists of four numbers in order are boxes and all else is

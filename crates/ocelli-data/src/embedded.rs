@@ -27,8 +27,9 @@ struct Stored {
 /// The pictures of a data set that are no files of their own, by name.
 #[derive(Debug)]
 pub(crate) struct EmbeddedPictures {
-    /// The folder of the data files: with it a name is unique among all data sets.
+    /// The folder of the data files and the column of the pictures: with them a name is unique among all data sets.
     folder: PathBuf,
+    column: String,
     places: HashMap<String, Stored>,
     file: Mutex<File>,
 }
@@ -58,9 +59,12 @@ impl EmbeddedPictures {
         decode_picture_bytes(&bytes, &self.full_name(name).display().to_string())
     }
 
-    /// The name with the folder of its data file.
+    /// The name with the folder of its data file, and with the column if it is not the usual one.
     pub(crate) fn full_name(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        match self.column.as_str() {
+            "" => self.folder.join(name),
+            column => self.folder.join(format!("{name} ({column})")),
+        }
     }
 
     fn place(&self, name: &str) -> Result<Stored, DataError> {
@@ -76,16 +80,18 @@ impl EmbeddedPictures {
 /// Collects pictures while rows are read.
 pub(crate) struct Collector {
     folder: PathBuf,
+    column: String,
     places: HashMap<String, Stored>,
     file: Option<BufWriter<File>>,
     end: u64,
 }
 
 impl Collector {
-    /// Nothing yet; `folder` is that of the data files.
-    pub(crate) fn new(folder: &Path) -> Self {
+    /// Nothing yet; `folder` is that of the data files, `column` where the pictures stand, or "" for the usual one.
+    pub(crate) fn new(folder: &Path, column: &str) -> Self {
         Self {
             folder: folder.to_owned(),
+            column: column.to_owned(),
             places: HashMap::new(),
             file: None,
             end: 0,
@@ -131,6 +137,7 @@ impl Collector {
             .map_err(|error| no_room(error.into_error()))?;
         Ok(Some(EmbeddedPictures {
             folder: self.folder,
+            column: self.column,
             places: self.places,
             file: Mutex::new(file),
         }))
@@ -150,8 +157,21 @@ mod tests {
     use crate::decode::encode_png;
 
     #[test]
+    fn columns_of_one_row_do_not_share_a_name() {
+        let png = encode_png(&Picture::new(1, 1, vec![0; 3]));
+        let named = |column| {
+            let mut collector = Collector::new(Path::new("data"), column);
+            collector.add("a.parquet#0/0", &png).unwrap();
+            let pictures = collector.finish().unwrap().unwrap();
+            pictures.full_name("a.parquet#0/0")
+        };
+        assert_eq!(named(""), Path::new("data/a.parquet#0/0"));
+        assert_ne!(named(""), named("crops"));
+    }
+
+    #[test]
     fn pictures_come_back_in_any_order() {
-        let mut collector = Collector::new(Path::new("data"));
+        let mut collector = Collector::new(Path::new("data"), "");
         let picture = |shade: u8| Picture::new(3, 2, vec![shade; 18]);
         for shade in 0..20 {
             let name = format!("t.parquet#{shade}/0");
@@ -165,12 +185,17 @@ mod tests {
         }
         let error = pictures.decode("t.parquet#20/0").unwrap_err().to_string();
         assert!(error.contains("t.parquet#20/0"), "{error}");
-        assert!(Collector::new(Path::new("")).finish().unwrap().is_none());
+        assert!(
+            Collector::new(Path::new(""), "")
+                .finish()
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
     fn what_is_no_picture_is_refused() {
-        let mut collector = Collector::new(Path::new("data"));
+        let mut collector = Collector::new(Path::new("data"), "");
         for (bytes, wanted) in [(&b""[..], "empty"), (b"<html>", "convert")] {
             let error = collector.add("t.parquet#0/0", bytes).unwrap_err();
             assert!(

@@ -208,14 +208,24 @@ fn format_of(config: &DataConfig, files: &Files) -> Result<Format, DataError> {
     if let Some(format) = config.format {
         return Ok(format);
     }
-    let Some(first) = files.files.first() else {
+    let Some(mut first) = files.files.first() else {
         return Ok(Format::VlmR1);
     };
     let mut found = None;
-    let looked = first.visit(0..1, &mut |_, columns| {
-        found = Some(layout::detect(&columns, config));
-        Ok(ControlFlow::Break(()))
-    });
+    let mut looked = Ok(());
+    // A file may be empty, as filters leave them.
+    for file in &files.files {
+        looked = file
+            .visit(0..1, &mut |_, columns| {
+                found = Some(layout::detect(&columns, config));
+                Ok(ControlFlow::Break(()))
+            })
+            .map(drop);
+        if found.is_some() || looked.is_err() {
+            first = file;
+            break;
+        }
+    }
     match (found, first.kind) {
         (Some(Ok(format)), _) => {
             config.check_format_keys(format)?;
@@ -276,7 +286,7 @@ fn read_table(
         });
     }
     // Reading ends with the last row wanted; what would have come is not known then.
-    if config.rows.is_none() {
+    if config.rows.is_none_or(|most| table.rows.len() < most) {
         refuse_unknown_tasks(&config.tasks, table.kinds.iter().map(String::as_str))?;
     }
     let pictures = table.pictures;

@@ -62,7 +62,10 @@ pub(crate) fn read(
         pictures: None,
         kinds: BTreeSet::new(),
     };
-    let mut collector = Collector::new(&files.folder);
+    let mut collector = Collector::new(
+        &files.folder,
+        put.layout.config.image_key.as_deref().unwrap_or_default(),
+    );
     let mut picture_files: BTreeMap<PathBuf, (usize, usize)> = BTreeMap::new();
     let shares = shares(&files.files, part)?;
     for (at, (file, share)) in files.files.iter().zip(shares).enumerate() {

@@ -1,11 +1,11 @@
-//! Evaluation on held-out rows: the same env, sampler and verifiers as in training, one answer a row.
+//! Evaluation on held-out rows: the same env, sampler and verifiers as in training.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ocelli_core::{Episode, Message, Purpose, SeedKey, Target, Task};
+use ocelli_core::{Episode, Message, Progress, Purpose, SeedKey, Target, Task};
 use ocelli_data::{Dataset, encode_png};
 use ocelli_env::{CallCodec, Question};
 use ocelli_reward::{RewardGraph, parse_box, sections};
@@ -18,7 +18,7 @@ use crate::recipe::EvalMode;
 /// The task name under which all rows together are written.
 pub const ALL_TASKS: &str = "all";
 
-/// Rows prepared and answered at a time; bounds the memory of their pixels.
+/// Answers drawn at a time; bounds the memory of their pixels.
 const CHUNK: usize = 128;
 
 /// One line of `evals.jsonl`: the mean scores of held-out rows at one moment of a run.
@@ -129,12 +129,16 @@ pub fn answer(
         env: &|| Box::new(Question::default()),
     };
     let mut episodes = Vec::with_capacity(data.tasks.len());
-    for tasks in data.tasks.chunks(CHUNK) {
+    for tasks in data.tasks.chunks((CHUNK / plan.samples).max(1)) {
         let prepared = prepare(policy, tasks, |task, index| data.picture(task, index))?;
-        for mut group in collect(policy, &prepared, &plan)? {
-            metrics.score_group(&mut group.episodes);
-            episodes.append(&mut group.episodes);
-        }
+        let mut groups = collect(policy, &prepared, &plan)?;
+        // Together, because judges and Python functions take many rows at once.
+        let mut batch: Vec<&mut [Episode]> = groups
+            .iter_mut()
+            .map(|group| group.episodes.as_mut_slice())
+            .collect();
+        metrics.score_batch(&mut batch, Progress::default());
+        episodes.extend(groups.into_iter().flat_map(|group| group.episodes));
     }
     Ok(episodes)
 }

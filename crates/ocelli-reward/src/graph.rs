@@ -334,6 +334,19 @@ mod tests {
     }
 
     #[test]
+    fn a_shut_gate_hides_what_went_wrong_behind_it() {
+        // `exact` cannot judge a box.
+        let gated = |gate: &str| {
+            scored(&format!(
+                r#"{{ verifier = "tags", name = "form", weight = 0.0 }},
+                   {{ verifier = "exact", gate = "{gate}", otherwise = -1.0 }}"#
+            ))
+        };
+        assert_eq!(gated("form < 1").outcome.reward, Some(-1.0));
+        assert_eq!(gated("form").outcome.reward, None);
+    }
+
+    #[test]
     fn an_error_drops_the_episode_or_counts_as_zero() {
         for (setting, reward) in [
             ("", None),

@@ -179,12 +179,14 @@ impl Node {
 
     /// The verdict after shape and gate.
     fn finished(&self, verdict: Verdict, index: usize, before: &[Column]) -> Verdict {
-        let Verdict::Score {
-            value,
-            parse_failure,
-        } = verdict
-        else {
-            return verdict;
+        let (value, parse_failure) = match verdict {
+            Verdict::Score {
+                value,
+                parse_failure,
+            } => (value, parse_failure),
+            Verdict::Skip => return Verdict::Skip,
+            // Where the gate is shut, nobody wants to know what was behind it.
+            Verdict::Error(_) => return self.shut(index, before).unwrap_or(verdict),
         };
         match self.shut(index, before) {
             None => Verdict::Score {

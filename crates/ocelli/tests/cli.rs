@@ -639,6 +639,17 @@ fn recorded_episodes_are_rescored_as_they_were_scored_live() {
     let first: Value = serde_json::from_str(written.lines().next().unwrap()).unwrap();
     assert!(first["outcome"]["verdicts"]["box_iou"].is_null());
     assert_eq!(first["segments"], recorded[0]["segments"]);
+
+    // The file that is read may be the file that is written, and a mistake in the next one costs nothing.
+    fs::write(here.join("bad.jsonl"), "{}\n").unwrap();
+    let onto_itself = ["--reward", "tags.toml", "--out", "new.jsonl"];
+    let mut arguments = vec!["score", "new.jsonl"];
+    arguments.extend(onto_itself);
+    succeed(here, &arguments);
+    assert_eq!(fs::read_to_string(here.join("new.jsonl")).unwrap(), written);
+    arguments.insert(2, "bad.jsonl");
+    fail(here, &arguments, 2);
+    assert_eq!(fs::read_to_string(here.join("new.jsonl")).unwrap(), written);
 }
 
 #[test]
@@ -738,6 +749,14 @@ fn rows_are_validated_by_their_own_answers() {
         (report["rows"].as_u64(), report["full_marks"].as_u64()),
         (Some(2), Some(1))
     );
+    // Boxes are written in the frame that is read, and a penalty is no mark.
+    fs::write(
+        here.join("frames.toml"),
+        "reward = [ { verifier = \"box_iou\", frame = \"per_thousand\", when = { source = \"boxes\" } }, \
+         { verifier = \"repetition\" } ]",
+    )
+    .unwrap();
+    succeed(here, &["validate", "rows.jsonl", "--reward", "frames.toml"]);
     assert_eq!(report["failures"][0]["node"], "number");
 
     for (arguments, wanted) in [

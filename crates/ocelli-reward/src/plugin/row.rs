@@ -109,8 +109,11 @@ impl<'a> ContentPart<'a> {
             Part::Image { index } => Self::Image {
                 image: match images.get(*index) {
                     Some(ImageSource::Path(path)) => Some(path.to_string_lossy().into_owned()),
-                    Some(ImageSource::Embedded(name)) => Some(name.clone()),
-                    Some(ImageSource::Pixels(_) | ImageSource::Generated) | None => None,
+                    // Not a name that looks like a path: a function would try to open it.
+                    Some(
+                        ImageSource::Embedded(_) | ImageSource::Pixels(_) | ImageSource::Generated,
+                    )
+                    | None => None,
                 },
             },
         }

@@ -83,6 +83,7 @@ struct PluginKeys {
     retries: Option<u32>,
 }
 
+#[cfg(feature = "judge")]
 fn answer_section() -> String {
     Place::SECTION.to_owned()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -47,9 +47,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let reward = arguments.reward.read()?;
     let progress = reward.progress(arguments.step, arguments.max_steps);
     let graph = reward.start()?;
-    let mut out = arguments.out.as_deref().map(create).transpose()?;
+    let files = files(&arguments.episodes)?;
+    let mut out = arguments.out.as_deref().map(Out::create).transpose()?;
     let mut scored = Vec::new();
-    for file in files(&arguments.episodes)? {
+    for file in files {
         let mut episodes = read(&file)?;
         let recorded: Vec<Option<f64>> = episodes.iter().map(|e| e.outcome.reward).collect();
         let mut groups: Vec<&mut [Episode]> = episodes.chunk_by_mut(same_group).collect();
@@ -58,13 +59,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let lines: String = episodes.iter().map(json_line).collect();
             print(&lines)?;
         }
-        if let Some((path, out)) = &mut out {
-            for episode in &episodes {
-                serde_json::to_writer(&mut *out, episode)
-                    .map_err(anyhow::Error::from)
-                    .and_then(|()| Ok(out.write_all(b"\n")?))
-                    .with_context(|| path.display().to_string())?;
-            }
+        if let Some(out) = &mut out {
+            out.write(&episodes)?;
         }
         scored.extend(
             episodes
@@ -78,8 +74,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 }),
         );
     }
-    if let Some((path, out)) = &mut out {
-        out.flush().with_context(|| path.display().to_string())?;
+    if let Some(out) = out {
+        out.finish()?;
     }
     if arguments.json {
         return Ok(());
@@ -166,7 +162,41 @@ fn read(path: &Path) -> anyhow::Result<Vec<Episode>> {
     Ok(episodes)
 }
 
-fn create(path: &Path) -> anyhow::Result<(&Path, std::io::BufWriter<File>)> {
-    let file = File::create(path).with_context(|| path.display().to_string())?;
-    Ok((path, std::io::BufWriter::new(file)))
+/// The file of `--out`. It is written under another name and then renamed, so that it may be one of the files that are read, and
+/// is whole or not there.
+struct Out<'a> {
+    path: &'a Path,
+    partial: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl<'a> Out<'a> {
+    fn create(path: &'a Path) -> anyhow::Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".partial");
+        let partial = path.with_file_name(name);
+        let file = File::create(&partial).with_context(|| partial.display().to_string())?;
+        Ok(Self {
+            path,
+            partial,
+            file: BufWriter::new(file),
+        })
+    }
+
+    fn write(&mut self, episodes: &[Episode]) -> anyhow::Result<()> {
+        for episode in episodes {
+            serde_json::to_writer(&mut self.file, episode)
+                .map_err(std::io::Error::from)
+                .and_then(|()| self.file.write_all(b"\n"))
+                .with_context(|| self.partial.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> anyhow::Result<()> {
+        self.file
+            .flush()
+            .and_then(|()| std::fs::rename(&self.partial, self.path))
+            .with_context(|| self.path.display().to_string())
+    }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use ocelli_core::{Call, Episode, Finish, FrameSizes, Outcome, Progress, Segment, SegmentKind};
-use ocelli_core::{Target, Task, Verdict};
+use ocelli_core::{Call, Episode, Finish, Frame, FrameSizes, Outcome, Progress, Segment};
+use ocelli_core::{SegmentKind, Target, Task, Verdict};
 use ocelli_data::{Dataset, box_text};
 use ocelli_learn::LearnError;
 use ocelli_learn::recipe::StageKind;
@@ -84,12 +84,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut found = Found::default();
     for (data, reward, forgiving) in checks(arguments)? {
-        let graph = Reward {
+        let reward = Reward {
             nodes: plain(&reward.nodes)?,
             ..reward
-        }
-        .start()?;
-        validate(&data, &graph, forgiving, arguments, &mut found);
+        };
+        let graph = reward.start()?;
+        let turn = Turn::of(&reward.nodes, &arguments.template)?;
+        validate(
+            &data,
+            &graph,
+            forgiving,
+            &turn,
+            arguments.full_marks,
+            &mut found,
+        );
     }
     let failed = found.rows.iter().filter(|(_, full)| !full).count();
     if arguments.json {
@@ -172,12 +180,16 @@ fn alone(nodes: RewardConfig) -> Reward {
     }
 }
 
+/// Verifiers whose best score is 0: they take something away from what another one gives.
+const PENALTIES: [&str; 1] = ["repetition"];
+
 /// The verifiers alone, as they judge before shapes, gates and weights. A node of negative weight rewards its absence, so a right
 /// answer need not have it.
 fn plain(nodes: &RewardConfig) -> anyhow::Result<RewardConfig> {
     let wanted = |node: &&NodeConfig| {
         let negative = |weight: &ocelli_core::Schedule| weight.values().iter().any(|&w| w < 0.0);
-        node.verifier.is_some() && !node.weight.as_ref().is_some_and(negative)
+        let judges = |name: &String| !PENALTIES.contains(&name.as_str());
+        node.verifier.as_ref().is_some_and(judges) && !node.weight.as_ref().is_some_and(negative)
     };
     let verifiers: Vec<NodeConfig> = nodes
         .iter()
@@ -202,13 +214,14 @@ fn validate(
     data: &Dataset,
     graph: &RewardGraph,
     forgiving: bool,
-    arguments: &Arguments,
+    turn: &Turn,
+    full_marks: f64,
     found: &mut Found,
 ) {
     let mut episodes: Vec<Episode> = data
         .tasks
         .iter()
-        .map(|task| gold_turn(data, task, arguments))
+        .map(|task| turn.episode(data, task))
         .collect();
     let mut groups: Vec<&mut [Episode]> = episodes.chunks_mut(1).collect();
     // Thresholds are at their last value.
@@ -218,7 +231,7 @@ fn validate(
     };
     graph.score_batch(&mut groups, end);
     for episode in &episodes {
-        let failures = faults(episode, data, forgiving, arguments.full_marks);
+        let failures = faults(episode, graph, data, forgiving, full_marks);
         found
             .rows
             .push((source(&episode.task), failures.is_empty()));
@@ -227,7 +240,13 @@ fn validate(
 }
 
 /// What each verifier has against the row's own answer.
-fn faults(episode: &Episode, data: &Dataset, forgiving: bool, full_marks: f64) -> Vec<Failure> {
+fn faults(
+    episode: &Episode,
+    graph: &RewardGraph,
+    data: &Dataset,
+    forgiving: bool,
+    full_marks: f64,
+) -> Vec<Failure> {
     let task = &episode.task;
     let failure = |node: Option<&str>, score, reason: String| Failure {
         data: data.name.clone(),
@@ -240,23 +259,32 @@ fn faults(episode: &Episode, data: &Dataset, forgiving: bool, full_marks: f64) -
     if task.target.is_none() {
         return vec![failure(None, None, "the row has no answer".to_owned())];
     }
+    // The nodes' own verdicts: what a score was made of is recorded beside them.
     let verdicts = &episode.outcome.verdicts;
-    let judged = verdicts.values().any(|verdict| verdict.value().is_some());
-    let faults = verdicts.iter().filter_map(|(name, verdict)| match verdict {
-        Verdict::Score {
-            parse_failure: Some(reason),
-            ..
-        } => Some(failure(Some(name), Some(0.0), format!("unread: {reason}"))),
-        // Room for rounding in the last digits.
-        Verdict::Score { value, .. } if *value < full_marks - 1e-9 => Some(failure(
-            Some(name),
-            Some(*value),
-            "below full marks".to_owned(),
-        )),
-        Verdict::Error(_) if forgiving && judged => None,
-        Verdict::Error(error) => Some(failure(Some(name), None, error.message.clone())),
-        Verdict::Score { .. } | Verdict::Skip => None,
-    });
+    let verdicts: Vec<(&str, &Verdict)> = graph
+        .node_names()
+        .filter_map(|name| Some((name, verdicts.get(name)?)))
+        .collect();
+    let judged = verdicts
+        .iter()
+        .any(|(_, verdict)| verdict.value().is_some());
+    let faults = verdicts
+        .into_iter()
+        .filter_map(|(name, verdict)| match verdict {
+            Verdict::Score {
+                parse_failure: Some(reason),
+                ..
+            } => Some(failure(Some(name), Some(0.0), format!("unread: {reason}"))),
+            // Room for rounding in the last digits.
+            Verdict::Score { value, .. } if *value < full_marks - 1e-9 => Some(failure(
+                Some(name),
+                Some(*value),
+                "below full marks".to_owned(),
+            )),
+            Verdict::Error(_) if forgiving && judged => None,
+            Verdict::Error(error) => Some(failure(Some(name), None, error.message.clone())),
+            Verdict::Score { .. } | Verdict::Skip => None,
+        });
     faults.collect()
 }
 
@@ -265,36 +293,91 @@ fn source(task: &Task) -> String {
     tag.cloned().unwrap_or_else(|| "-".to_owned())
 }
 
-/// The episode of a policy that knows the answer.
-fn gold_turn(data: &Dataset, task: &Arc<Task>, arguments: &Arguments) -> Episode {
-    let answer = match &task.target {
-        Some(Target::Text(text)) => text.clone(),
-        Some(Target::Box(truth)) => box_text::write_box(truth),
-        None => String::new(),
-    };
-    let text = arguments.template.replace("{answer}", &answer);
-    // No model has resized the picture.
-    let size = |index| {
-        let (width, height) = data.picture_size(task, index).ok()?;
-        let side = [u32::try_from(width).ok()?, u32::try_from(height).ok()?];
-        FrameSizes::new(side, side).ok()
-    };
-    Episode {
-        task: task.clone(),
-        sample: 0,
-        pictures: (0..task.images.len()).map_while(size).collect(),
-        segments: vec![Segment {
-            parent: None,
-            kind: SegmentKind::Decision {
-                behavior_logprobs: Vec::new(),
-                policy_version: 0,
-                finish: Finish::Stop,
-                call: Call::Answer { text: text.clone() },
-            },
-            token_ids: Vec::new(),
-            train_mask: Vec::new(),
-            text,
-        }],
-        outcome: Outcome::default(),
+/// How a policy that knows the answer writes its turn.
+struct Turn<'a> {
+    /// With `{answer}` in it.
+    template: &'a str,
+    /// The frame that boxes are written in.
+    frame: Frame,
+    /// Whether a target is a list of accepted texts, of which any one is a right answer.
+    any_of: bool,
+}
+
+impl<'a> Turn<'a> {
+    /// The turn that the verifiers of `nodes` read.
+    ///
+    /// # Errors
+    /// When they read boxes in several frames.
+    fn of(nodes: &RewardConfig, template: &'a str) -> anyhow::Result<Self> {
+        let mut frames: Vec<Frame> = nodes
+            .iter()
+            .filter_map(|node| node.settings.get("frame"))
+            .filter_map(|frame| serde_json::from_value(frame.clone()).ok())
+            .collect();
+        frames.dedup();
+        if frames.len() > 1 {
+            return Err(misuse(
+                "the reward reads places in several frames, which one turn cannot have; check its nodes one by one",
+            ));
+        }
+        let any_of = |node: &NodeConfig| node.settings.get("any_of") == Some(&true.into());
+        Ok(Self {
+            template,
+            frame: frames.pop().unwrap_or(Frame::SourcePixels),
+            any_of: nodes.iter().any(any_of),
+        })
+    }
+
+    fn answer(&self, task: &Task, pictures: &[FrameSizes]) -> String {
+        match &task.target {
+            Some(Target::Text(text)) => {
+                let accepted = self.any_of.then(|| serde_json::from_str(text).ok());
+                match accepted.flatten() {
+                    Some(accepted) => Vec::into_iter(accepted).next().unwrap_or_default(),
+                    None => text.clone(),
+                }
+            }
+            Some(Target::Box(truth)) => {
+                let sizes = pictures.first();
+                let there = sizes.and_then(|sizes| {
+                    let converted = sizes.convert_box(*truth, Frame::SourcePixels, self.frame);
+                    converted.ok()
+                });
+                box_text::write_box(&there.unwrap_or(*truth))
+            }
+            None => String::new(),
+        }
+    }
+
+    /// The episode of that policy on `task`.
+    fn episode(&self, data: &Dataset, task: &Arc<Task>) -> Episode {
+        // No model has resized the picture.
+        let size = |index| {
+            let (width, height) = data.picture_size(task, index).ok()?;
+            let side = [u32::try_from(width).ok()?, u32::try_from(height).ok()?];
+            FrameSizes::new(side, side).ok()
+        };
+        let pictures: Vec<FrameSizes> = (0..task.images.len()).map_while(size).collect();
+        let text = self
+            .template
+            .replace("{answer}", &self.answer(task, &pictures));
+        Episode {
+            task: task.clone(),
+            sample: 0,
+            pictures,
+            segments: vec![Segment {
+                parent: None,
+                kind: SegmentKind::Decision {
+                    behavior_logprobs: Vec::new(),
+                    policy_version: 0,
+                    finish: Finish::Stop,
+                    call: Call::Answer { text: text.clone() },
+                },
+                token_ids: Vec::new(),
+                train_mask: Vec::new(),
+                text,
+            }],
+            outcome: Outcome::default(),
+        }
     }
 }
