@@ -40,7 +40,7 @@ use choice::{Letter, YesNo};
 use curves::{PolygonIou, Trajectory};
 use detection::Detection;
 use driving::{Driving, MetaActionMatch, PlanConsistency};
-use form::{Repetition, Tags};
+use form::{Readable, Repetition, Tags};
 use intervals::IntervalMatch;
 use number::{Math, MeanRelativeAccuracy, Number, Percent};
 use points::{PointDistance, PointInBox, PointsAssignment, PointsInPolygon, Relation3d};
@@ -87,6 +87,7 @@ enum Kind {
     Keywords(Keywords),
     TokenF1(TokenF1),
     Repetition(Repetition),
+    Readable(Readable),
     GuiG1(GuiG1),
     Detection(Detection),
     VlmR1WeightedSum(VlmR1WeightedSum),
@@ -169,6 +170,7 @@ impl Kind {
             Self::Keywords(rule) => rule,
             Self::TokenF1(rule) => rule,
             Self::Repetition(rule) => rule,
+            Self::Readable(rule) => rule,
             Self::GuiG1(rule) => rule,
             Self::Detection(rule) => rule,
             Self::VlmR1WeightedSum(rule) => rule,
@@ -227,7 +229,7 @@ impl Verifier {
     pub const DEFAULT_TOLERANCE: f64 = 1e-9;
 
     /// The names that recipes use, in the order of the documentation.
-    pub const NAMES: [&'static str; 44] = [
+    pub const NAMES: [&'static str; 45] = [
         "box_iou",
         "tags",
         "exact",
@@ -246,6 +248,7 @@ impl Verifier {
         "keywords",
         "token_f1",
         "repetition",
+        "readable",
         "gui_g1",
         "detection",
         "vlm_r1_weighted_sum",

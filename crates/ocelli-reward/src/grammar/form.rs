@@ -12,7 +12,8 @@ use super::{Fault, Gap, Holds, Marks, Once, Section, is_space, occurs_once};
 
 /// Checks the form of `text`; a failure names the section by index.
 ///
-/// Sections that have no place in the order (a line, what stands after a mark, the whole text) must only be there.
+/// Sections that have no place in the order (a line, what stands after a mark, the whole text) must only be there and
+/// hold what they should.
 pub(super) fn check(
     sections: &[Section],
     after: Gap,
@@ -24,12 +25,13 @@ pub(super) fn check(
         let marks = match (section.literals(), &section.marks) {
             (Some((open, close)), _) => PlaceMarks::Literal(open, close),
             (None, Marks::Header(_)) => PlaceMarks::Header,
-            (None, _) => {
-                if let (true, Err(fault)) = (section.required, &spans[at]) {
-                    return Err((at, *fault));
+            (None, _) => match &spans[at] {
+                Ok(span) if contents_end(section.holds, &text[span.clone()], 0).is_none() => {
+                    return Err((at, Fault::NoBox));
                 }
-                continue;
-            }
+                Err(fault) if section.required => return Err((at, *fault)),
+                _ => continue,
+            },
         };
         ordered.push(Place { at, section, marks });
     }
@@ -110,7 +112,7 @@ impl Form<'_> {
                     };
                 }
             }
-            let start = earliest.map(|start| self.after_contents(place, start));
+            let start = earliest.map(|start| contents_end(place.section.holds, self.text, start));
             if let (true, Some(None)) = (place.section.required, start) {
                 return Err((place.at, Fault::NoBox));
             }
@@ -227,16 +229,6 @@ impl Form<'_> {
         })
     }
 
-    /// The end of what the section must hold, looked for from the start of its contents; `None` when it is not there.
-    fn after_contents(&self, place: &Place<'_>, start: usize) -> Option<usize> {
-        let skip = |from: usize, c: char| Some(from + self.text[from..].find(c)? + 1);
-        match place.section.holds {
-            Holds::Anything => Some(start),
-            Holds::WholeBox => whole_box_end(self.text, start),
-            Holds::WholeBoxInBraces => skip(whole_box_end(self.text, skip(start, '{')?)?, '}'),
-        }
-    }
-
     fn closes_at_end(&self, place: &Place<'_>, start: usize) -> bool {
         let PlaceMarks::Literal(_, close) = &place.marks else {
             return true;
@@ -299,6 +291,16 @@ impl Form<'_> {
         } else {
             Fault::OutOfOrder
         }
+    }
+}
+
+/// The end of what a section must hold, looked for from the start of its contents; `None` when it is not there.
+fn contents_end(holds: Holds, text: &str, start: usize) -> Option<usize> {
+    let skip = |from: usize, c: char| Some(from + text[from..].find(c)? + 1);
+    match holds {
+        Holds::Anything => Some(start),
+        Holds::WholeBox => whole_box_end(text, start),
+        Holds::WholeBoxInBraces => skip(whole_box_end(text, skip(start, '{')?)?, '}'),
     }
 }
 

@@ -245,6 +245,20 @@ fn mistakes_in_recipes_are_named() {
     }
 }
 
+/// A box is looked for in every kind of section, in those without a place in the order too.
+#[test]
+fn a_line_or_the_whole_text_holds_a_box() {
+    for marks in ["\"whole\"", r#"{ line = "Answer" }"#, r#"{ after = "so" }"#] {
+        let written =
+            format!("sections = [{{ name = \"answer\", marks = {marks}, holds = \"whole_box\" }}]");
+        let grammar: Grammar = toml::from_str(&written).unwrap();
+        let form = |text: &str| grammar.read(text).form();
+        assert_eq!(form("so\nAnswer: [1, 2, 3, 4]"), Ok(()), "{marks}");
+        let fault = form("so\nAnswer: None").unwrap_err().fault;
+        assert_eq!(fault, Fault::NoBox, "{marks}");
+    }
+}
+
 proptest! {
     /// Spans are inside the text and on characters, and a form that holds has every required section to read.
     #[test]

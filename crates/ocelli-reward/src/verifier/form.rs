@@ -6,6 +6,7 @@ use super::row::{Refusal, Row, one_if};
 use super::{Reads, Rule, range};
 use crate::grammar::{Grammar, Preset};
 use crate::measure::sequences::repetition_penalty;
+use crate::payload::PayloadKind;
 use crate::tags::{sections, tag_credit};
 
 /// 1 when the turn has the form of the grammar, think and answer by default, else 0; with `partial` the share of the
@@ -55,6 +56,24 @@ impl Tags {
     }
 }
 
+/// 1 when the answer can be read as this kind ([`PayloadKind::parse`]), whatever it says, else 0.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Readable {
+    #[serde(rename = "as")]
+    kind: PayloadKind,
+}
+
+impl Rule for Readable {
+    fn can_fail(&self) -> bool {
+        false
+    }
+
+    fn judge(&self, row: &Row) -> Result<f64, Refusal> {
+        row.read(|answer| self.kind.parse(answer)).map(|_| 1.0)
+    }
+}
+
 /// [`repetition_penalty`] of the turn's words, in `(−1, 0]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +117,26 @@ mod tests {
 
     use super::super::tests::{refused, verifier};
     use crate::fixtures::episode;
+
+    #[test]
+    fn answers_can_be_read_or_not() {
+        let value = |kind: &str, text: &str| {
+            let rule = json!({"verifier": "readable", "as": kind, "answer_in": "text"});
+            let verdict =
+                verifier(rule).verify(&episode(None, text), ocelli_core::Progress::default());
+            verdict.value()
+        };
+        assert_eq!(value("interval", "from 3 to 5"), Some(1.0));
+        assert_eq!(value("interval", "at the end"), Some(0.0));
+        assert_eq!(
+            value("layout", r#"[{"id": "a", "x": 1, "y": 2}]"#),
+            Some(0.0)
+        );
+        let error = refused(json!({"verifier": "readable", "as": "colour"}));
+        assert!(error.contains("unknown variant `colour`"), "{error}");
+        let error = refused(json!({"verifier": "readable"}));
+        assert!(error.contains("missing field `as`"), "{error}");
+    }
 
     #[test]
     fn repeated_runs_cost() {
