@@ -68,7 +68,14 @@ fn marked(count: usize, chosen: &[usize]) -> Vec<bool> {
     marks
 }
 
+/// Log-ratios up to this are noise: the largest difference that the sampler's and the trainer's arithmetic may have.
+const UNMOVED: f32 = 1e-4;
+
 /// `−r A`, and `+ coefficient · |log r|` at the chosen tokens; all `[tokens]`.
+///
+/// A token that has not moved pays nothing. The slope of `|log r|` is ±1 however near zero it is, so the first update of a
+/// batch, whose ratios are one up to rounding, would push tokens in random directions. In verl these ratios are one exactly
+/// and have no slope.
 pub fn kl_cov(
     log_ratio: Tensor<1>,
     advantage: Tensor<1>,
@@ -77,7 +84,11 @@ pub fn kl_cov(
 ) -> Tensor<1> {
     let loss = -log_ratio.clone().exp() * advantage;
     match chosen {
-        Some(chosen) => loss + log_ratio.abs() * chosen * coefficient,
+        Some(chosen) => {
+            let distance = log_ratio.abs();
+            let moved = distance.clone().detach().greater_elem(UNMOVED).float();
+            loss + distance * moved * chosen * coefficient
+        }
         None => loss,
     }
 }
@@ -129,5 +140,13 @@ mod tests {
         let (up, down) = (0.5f32.exp(), (-0.5f32).exp());
         assert_near(&loss, &[-up, -up + 0.05, -down + 0.05]);
         assert_near(&gradient, &[-up, -up + 0.1, -down - 0.1]);
+    }
+
+    #[test]
+    fn tokens_that_have_not_moved_are_not_pushed() {
+        let (_, gradient) = value_and_gradient(&[0.0, 2e-6, -5e-5, 2e-4], |d| {
+            kl_cov(d, tensor(&[0.0; 4]), Some(tensor(&[1.0; 4])), 0.1)
+        });
+        assert_near(&gradient, &[0.0, 0.0, 0.0, 0.1]);
     }
 }

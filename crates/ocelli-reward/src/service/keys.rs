@@ -461,7 +461,7 @@ mod tests {
         let keys =
             |value: Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
         for (written, listed, more) in [
-            (serde_json::to_value(&judge), &JUDGE_KEYS[..], 2),
+            (serde_json::to_value(&judge), &JUDGE_KEYS[..], 3),
             (serde_json::to_value(&remote), &REMOTE_KEYS[..], 0),
         ] {
             let written = keys(written.unwrap());

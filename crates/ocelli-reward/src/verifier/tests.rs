@@ -334,6 +334,7 @@ pub(super) fn least(name: &str) -> Value {
         "vision_r1_detection" => json!({"metric": "recall"}),
         "trajectory" => json!({"metric": "vla_r1"}),
         "hit_at" => json!({"most": 3}),
+        "readable" => json!({"as": "number"}),
         "driving" => json!({"metric": "ade", "worst": 5}),
         "plan_consistency" => json!({"step_seconds": 0.5}),
         "taxonomy" => json!({"parents": {"eczema": "inflammatory"}}),
