@@ -36,6 +36,11 @@ impl Picture {
         self.height
     }
 
+    /// Width and height in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
     /// The bytes, `[height, width, 3]` row-major.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb

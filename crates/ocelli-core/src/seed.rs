@@ -11,6 +11,7 @@ pub enum Purpose {
     Generator,
     Labels,
     Augment,
+    Shift,
     Shuffle,
     Sampling,
     /// Of the worlds that episodes are played in, apart from what the policy samples there.
@@ -26,6 +27,7 @@ impl Purpose {
             Self::Generator => "generator",
             Self::Labels => "labels",
             Self::Augment => "augment",
+            Self::Shift => "shift",
             Self::Shuffle => "shuffle",
             Self::Sampling => "sampling",
             Self::Env => "env",

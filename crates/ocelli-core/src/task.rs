@@ -20,6 +20,8 @@ pub enum ImageSource {
     Pixels(Picture),
     /// Pixels that a record did not keep: the task's id names generator and row, which make them again.
     Generated,
+    /// Another picture, moved `by` pixels to the right and downwards: how a training stage showed a row.
+    Moved { of: Box<ImageSource>, by: [i32; 2] },
 }
 
 /// What a record keeps of an [`ImageSource`].
@@ -29,6 +31,7 @@ enum StoredSource {
     Path(PathBuf),
     Embedded(String),
     Generated,
+    Moved { of: Box<ImageSource>, by: [i32; 2] },
 }
 
 impl From<ImageSource> for StoredSource {
@@ -37,6 +40,7 @@ impl From<ImageSource> for StoredSource {
             ImageSource::Path(path) => Self::Path(path),
             ImageSource::Embedded(name) => Self::Embedded(name),
             ImageSource::Pixels(_) | ImageSource::Generated => Self::Generated,
+            ImageSource::Moved { of, by } => Self::Moved { of, by },
         }
     }
 }
@@ -47,6 +51,7 @@ impl From<StoredSource> for ImageSource {
             StoredSource::Path(path) => Self::Path(path),
             StoredSource::Embedded(name) => Self::Embedded(name),
             StoredSource::Generated => Self::Generated,
+            StoredSource::Moved { of, by } => Self::Moved { of, by },
         }
     }
 }
@@ -97,14 +102,19 @@ mod tests {
             ImageSource::Path("a.png".into()),
             ImageSource::Embedded("train.parquet#17/0".into()),
             ImageSource::Pixels(Picture::new(1, 1, vec![0u8; 3])),
+            ImageSource::Moved {
+                of: Box::new(ImageSource::Path("a.png".into())),
+                by: [3, -1],
+            },
         ];
         let text = serde_json::to_string(&sources).unwrap();
         assert_eq!(
             text,
-            r#"[{"path":"a.png"},{"embedded":"train.parquet#17/0"},"generated"]"#
+            r#"[{"path":"a.png"},{"embedded":"train.parquet#17/0"},"generated",{"moved":{"of":{"path":"a.png"},"by":[3,-1]}}]"#
         );
         let read: Vec<ImageSource> = serde_json::from_str(&text).unwrap();
         assert_eq!(read[..2], sources[..2]);
         assert_eq!(read[2], ImageSource::Generated);
+        assert_eq!(read[3], sources[3]);
     }
 }

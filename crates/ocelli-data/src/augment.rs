@@ -1,6 +1,6 @@
-//! Changes of light and colour, drawn anew each time a picture is shown.
+//! Changes of light, colour and place, drawn anew each time a picture is shown.
 //!
-//! They change no answer: nothing moves. A network that has seen a row before meets other pixels the next time, so it
+//! Light and colour change no answer; a shift moves the boxes with the picture ([`crate::shift`]). A network that has seen a row before meets other pixels the next time, so it
 //! cannot tell rows by their exact colours and learn the answers by heart.
 
 use ocelli_core::{Picture, SeedKey};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 
-/// How far pictures of a training stage are changed. All four are 0 by default.
+/// How far pictures of a training stage are changed. All are 0 by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
@@ -21,13 +21,15 @@ pub struct Augment {
     pub color: f64,
     /// Standard deviation of noise added to each value, as a share of the range.
     pub noise: f64,
+    /// Pixels by which a picture moves at most, to each side and up and down; what comes in repeats the edge.
+    pub shift: u32,
 }
 
 impl Augment {
     /// Checks the settings.
     ///
     /// # Errors
-    /// If a setting is outside `[0, 1)`, or all are zero and the key has no effect.
+    /// If a share is outside `[0, 1)`, or all are zero and the key has no effect.
     pub fn check(&self) -> Result<(), DataError> {
         let settings = [
             ("brightness", self.brightness),
@@ -45,17 +47,22 @@ impl Augment {
                 ));
             }
         }
-        if settings.iter().all(|(_, value)| *value == 0.0) {
+        if !self.changes_light() && self.shift == 0 {
             return Err(DataError::config(
                 "augment",
                 "everything is zero, which changes nothing: remove the key or set one of `brightness`, `contrast`, \
-                 `color` and `noise`",
+                 `color`, `noise` and `shift`",
             ));
         }
         Ok(())
     }
 
-    /// The changed picture. It depends on the settings, the picture and `key` only.
+    /// Whether [`Augment::apply`] has any effect.
+    pub fn changes_light(&self) -> bool {
+        [self.brightness, self.contrast, self.color, self.noise] != [0.0; 4]
+    }
+
+    /// The picture in other light. It depends on the settings, the picture and `key` only.
     pub fn apply(&self, picture: &Picture, key: &SeedKey) -> Picture {
         let mut rng = key.rng();
         let mut within = |bound: f64| bound * (2.0 * rng.random::<f64>() - 1.0);

@@ -158,8 +158,9 @@ pub struct DataConfig {
     /// Makes the boxes in demonstrations sloppy, in pixels: `{ outward = 20.0, jitter = 4.0 }`. Rewards see true boxes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_noise: Option<LabelNoise>,
-    /// Changes light and colour of the pictures, drawn anew each time a row is shown, as shares of the range:
-    /// `{ brightness = 0.2, contrast = 0.3, color = 0.1, noise = 0.02 }`. For stages; refused in `eval`.
+    /// Changes light and colour of the pictures, drawn anew each time a row is shown, as shares of the range, and moves
+    /// them with their boxes by up to `shift` pixels: `{ brightness = 0.2, contrast = 0.3, color = 0.1, noise = 0.02,
+    /// shift = 8 }`. For stages; refused in `eval`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<Augment>,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ocelli_core::{ImageSource, Picture, Purpose, SeedKey, Task};
+use rayon::prelude::*;
 
 use crate::augment::Augment;
 use crate::cache::PictureCache;
@@ -10,6 +11,7 @@ use crate::decode::picture_size;
 use crate::embedded::EmbeddedPictures;
 use crate::error::DataError;
 use crate::pointing::Maker;
+use crate::shift::{moved_picture, moved_row};
 
 /// Tasks in their order, with demonstrations where the row has a target.
 #[derive(Clone, Debug)]
@@ -19,7 +21,7 @@ pub struct Dataset {
     pub tasks: Vec<Arc<Task>>,
     /// Pictures at hand; data sets may share it.
     pub pictures: Arc<PictureCache>,
-    /// How [`Dataset::training_picture`] changes pictures.
+    /// How [`Dataset::training_tasks`] and [`Dataset::training_picture`] change rows.
     pub augment: Option<Augment>,
     /// Makes the pictures of generated rows again.
     pub(crate) maker: Option<Maker>,
@@ -45,7 +47,11 @@ impl Dataset {
     /// # Errors
     /// If the task has no such picture, or its file cannot be decoded.
     pub fn picture(&self, task: &Task, index: usize) -> Result<Picture, DataError> {
-        match source(task, index)? {
+        self.open(task, source(task, index)?)
+    }
+
+    fn open(&self, task: &Task, source: &ImageSource) -> Result<Picture, DataError> {
+        match source {
             ImageSource::Pixels(picture) => Ok(picture.clone()),
             ImageSource::Path(path) => self.pictures.open(path),
             ImageSource::Embedded(name) => {
@@ -58,6 +64,7 @@ impl Dataset {
                 self.pictures
                     .get(&maker.name(&task.id), || maker.picture(&task.id))
             }
+            ImageSource::Moved { of, by } => Ok(moved_picture(&self.open(task, of)?, *by)),
         }
     }
 
@@ -66,11 +73,16 @@ impl Dataset {
     /// # Errors
     /// If the task has no such picture, or its file is none.
     pub fn picture_size(&self, task: &Task, index: usize) -> Result<(usize, usize), DataError> {
-        Ok(match source(task, index)? {
+        self.size(task, source(task, index)?)
+    }
+
+    fn size(&self, task: &Task, source: &ImageSource) -> Result<(usize, usize), DataError> {
+        Ok(match source {
             ImageSource::Pixels(picture) => (picture.width(), picture.height()),
             ImageSource::Path(path) => picture_size(path)?,
             ImageSource::Embedded(name) => self.embedded(task, name)?.size(name)?,
             ImageSource::Generated => [self.maker(task)?.side(); 2].into(),
+            ImageSource::Moved { of, .. } => self.size(task, of)?,
         })
     }
 
@@ -92,8 +104,32 @@ impl Dataset {
         })
     }
 
-    /// Picture `index` of `task` as a training stage shows it: augmented, if the data table says so, with a stream of its
-    /// own for each seed and step of `shown`.
+    /// `tasks` as a training stage shows them: moved, if the data table says so, with a stream of its own for each seed and
+    /// step of `shown`.
+    ///
+    /// # Errors
+    /// As [`Dataset::picture_size`].
+    pub fn training_tasks(
+        &self,
+        tasks: Vec<Arc<Task>>,
+        (seed, step): (u64, u64),
+    ) -> Result<Vec<Arc<Task>>, DataError> {
+        let Some(shift) = self.augment.map(|augment| augment.shift).filter(|s| *s > 0) else {
+            return Ok(tasks);
+        };
+        let moved = |task: Arc<Task>| {
+            let size = |index| Ok(self.picture(&task, index)?.size());
+            let sizes = (0..task.images.len())
+                .map(size)
+                .collect::<Result<Vec<_>, DataError>>()?;
+            let key = SeedKey::new(seed, Purpose::Shift).step(step).task(&task.id);
+            Ok(moved_row(&task, shift, &sizes, &key))
+        };
+        tasks.into_par_iter().map(moved).collect()
+    }
+
+    /// Picture `index` of a task of [`Dataset::training_tasks`] as a training stage shows it: in other light, if the data
+    /// table says so, with a stream of its own for each seed and step of `shown`.
     ///
     /// # Errors
     /// As [`Dataset::picture`].
@@ -104,7 +140,7 @@ impl Dataset {
         (seed, step): (u64, u64),
     ) -> Result<Picture, DataError> {
         let picture = self.picture(task, index)?;
-        let Some(augment) = &self.augment else {
+        let Some(augment) = self.augment.filter(Augment::changes_light) else {
             return Ok(picture);
         };
         let key = SeedKey::new(seed, Purpose::Augment).step(step);

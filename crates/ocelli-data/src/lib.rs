@@ -27,6 +27,7 @@ mod picture_column;
 pub mod pointing;
 pub mod resize;
 pub mod shapes;
+mod shift;
 pub mod source;
 pub mod suggest;
 mod table;

@@ -20,6 +20,7 @@ use crate::files::{self, Files};
 use crate::format_prompt::FormatPrompt;
 use crate::layout::{self, Layout};
 use crate::pointing::{self, Maker, PointingConfig};
+use crate::shift;
 use crate::suggest::did_you_mean;
 use crate::table;
 use crate::vlm_r1;
@@ -89,6 +90,18 @@ pub fn load_with(
             name,
             problem: "no rows are left: widen `part`".to_owned(),
         });
+    }
+    if config.augment.is_some_and(|augment| augment.shift > 0)
+        && let Some((task, list)) = tasks.iter().find_map(|t| Some((t, shift::coordinates(t)?)))
+    {
+        return Err(DataError::config(
+            "augment",
+            format!(
+                "`shift` moves pictures and target boxes, but not {list} in row `{}`: leave `shift` out, or choose other rows \
+                 with `tasks`",
+                task.id
+            ),
+        ));
     }
     Ok(Dataset {
         augment: config.augment,

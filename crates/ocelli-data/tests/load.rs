@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ocelli_core::{BoundingBox, Picture, Role, Target};
-use ocelli_data::{DataConfig, Dataset, PictureCache, encode_png, load, load_with};
+use ocelli_data::{DataConfig, Dataset, PictureCache, encode_png, load, load_with, parse_box};
 
 fn config(toml: &str) -> DataConfig {
     toml::from_str(toml).unwrap()
@@ -226,4 +226,65 @@ fn generated_pictures_beyond_the_budget_are_made_again() {
         .picture(&plenty.tasks[0], 0)
         .unwrap_err();
     assert!(error.to_string().contains("make the row again"), "{error}");
+}
+
+/// What stands in the box of a moved row is what stood in the box of the row.
+#[test]
+fn rows_are_shown_at_another_place_each_time() {
+    let folder = folder();
+    let mut rgb = vec![9; 64 * 48 * 3];
+    for y in 20..40 {
+        rgb[3 * (64 * y + 10)..3 * (64 * y + 30)].fill(200);
+    }
+    let picture = Picture::new(64, 48, rgb);
+    fs::write(folder.path().join("data/a.png"), encode_png(&picture)).unwrap();
+    let written =
+        "path = 'data/train.jsonl'\nlabel_noise = { outward = 3.0 }\naugment = { shift = 12 }";
+    let data = load(&config(written), folder.path(), 0).unwrap();
+    let rows = vec![data.tasks[0].clone(), data.tasks[1].clone()];
+    let mut places = Vec::new();
+    for step in 0..20 {
+        let moved = data.training_tasks(rows.clone(), (0, step)).unwrap();
+        assert_eq!(moved, data.training_tasks(rows.clone(), (0, step)).unwrap());
+        let Some(Target::Box(target)) = moved[0].target else {
+            panic!("{:?}", moved[0].target);
+        };
+        let shown = data.training_picture(&moved[0], 0, (0, step)).unwrap();
+        assert_eq!(data.picture_size(&moved[0], 0).unwrap(), (64, 48));
+        for (at, pixel) in shown.rgb().chunks(3).enumerate() {
+            let (x, y) = ((at % 64) as f64, (at / 64) as f64);
+            let inside = (target.x1..target.x2).contains(&x) && (target.y1..target.y2).contains(&y);
+            assert_eq!(
+                pixel[0] == 200,
+                inside,
+                "step {step}, ({x}, {y}), {target:?}"
+            );
+        }
+        let [x1, y1, x2, y2] = <[f64; 4]>::from(target);
+        let sloppy = moved[0].demonstration.as_deref().unwrap();
+        let sloppy = sloppy.trim_start_matches("<answer>");
+        let sloppy = parse_box(sloppy.trim_end_matches("</answer>")).unwrap();
+        assert!(sloppy.x1 <= x1 && sloppy.y1 <= y1 && sloppy.x2 >= x2 && sloppy.y2 >= y2);
+        assert_eq!(moved[1].target, rows[1].target);
+        places.push([x1 as i32, y1 as i32]);
+    }
+    places.sort_unstable();
+    places.dedup();
+    assert!(places.len() > 10, "{places:?}");
+    // Without the key, rows are as they are.
+    let still = load(&config("path = 'data/train.jsonl'"), folder.path(), 0).unwrap();
+    assert_eq!(still.training_tasks(rows.clone(), (0, 3)).unwrap(), rows);
+}
+
+#[test]
+fn rows_with_coordinates_that_cannot_move_are_refused() {
+    let folder = folder();
+    let row = r#"{"id": "p", "image": "a.png", "conversations": [{"from": "human", "value": "<image>What is at [3, 4]?"}, {"from": "gpt", "value": "a dog"}]}"#;
+    fs::write(folder.path().join("data/points.jsonl"), row).unwrap();
+    let error = refused(
+        "path = 'data/points.jsonl'\naugment = { shift = 4 }",
+        folder.path(),
+    );
+    assert!(error.contains("[3, 4] in row `p`"), "{error}");
+    assert!(load(&config("path = 'data/points.jsonl'"), folder.path(), 0).is_ok());
 }

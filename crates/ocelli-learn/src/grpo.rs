@@ -51,8 +51,8 @@ pub fn run(
         let (sampling_key, control_key) = (key(Purpose::Sampling), key(Purpose::Control));
 
         // collect
-        let tasks = order.tasks(data, step, stage.batch.size);
         let drawn = (session.seed, stage_index << 32 | step);
+        let tasks = data.training_tasks(order.tasks(data, step, stage.batch.size), drawn)?;
         let picture = |task: &_, index| data.training_picture(task, index, drawn);
         let prepared = prepare(&session.policy, &tasks, picture)?;
         let plan = collect_plan(&rollout, sampling_key.clone());

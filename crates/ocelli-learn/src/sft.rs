@@ -25,8 +25,8 @@ pub fn run(
     let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
     let stage_index = plan.index as u64;
     run_steps(session, plan, |session, optimizer, step| {
-        let tasks = order.tasks(data, step, batch.size);
         let shown = (session.seed, stage_index << 32 | step);
+        let tasks = data.training_tasks(order.tasks(data, step, batch.size), shown)?;
         let prepared = prepare(&session.policy, &tasks, |task, index| {
             data.training_picture(task, index, shown)
         })?;

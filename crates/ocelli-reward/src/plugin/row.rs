@@ -111,7 +111,10 @@ impl<'a> ContentPart<'a> {
                     Some(ImageSource::Path(path)) => Some(path.to_string_lossy().into_owned()),
                     // Not a name that looks like a path: a function would try to open it.
                     Some(
-                        ImageSource::Embedded(_) | ImageSource::Pixels(_) | ImageSource::Generated,
+                        ImageSource::Embedded(_)
+                        | ImageSource::Pixels(_)
+                        | ImageSource::Generated
+                        | ImageSource::Moved { .. },
                     )
                     | None => None,
                 },

@@ -61,6 +61,10 @@ impl Shown {
                         "picture {index} is generated and no file; judge such rows without `pictures`, or keep them from \
                          this node with `when`"
                     )),
+                    ImageSource::Moved { .. } => Err(format!(
+                        "picture {index} was moved and is no file; judge such rows without `pictures`, or leave `augment.shift` \
+                         out"
+                    )),
                 };
                 request.images.push(picture.map_err(|problem| {
                     let message = format!(
