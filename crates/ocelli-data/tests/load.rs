@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ocelli_core::{BoundingBox, Picture, Role, Target};
-use ocelli_data::{DataConfig, Dataset, PictureCache, encode_png, load, load_with, parse_box};
+use ocelli_data::{DataConfig, Dataset, PictureCache, encode_png, load, load_with};
 
 fn config(toml: &str) -> DataConfig {
     toml::from_str(toml).unwrap()
