@@ -15,12 +15,14 @@ use ocelli_data::Dataset;
 use ocelli_env::{CallCodec, Question};
 use ocelli_model::qwen2_5_vl::QwenVl;
 use ocelli_reward::RewardGraph;
-use ocelli_rollout::{CollectPlan, SamplingParams, collect, prepare};
+use ocelli_rollout::{CollectPlan, Group, Policy, SamplingParams, collect, prepare};
 
+use crate::algorithm::{Algorithm, AlgorithmState};
 use crate::credit::AdvantageEstimator;
 use crate::error::LearnError;
+use crate::optimizer::Optimizer;
 use crate::packing::Tree;
-use crate::recipe::RolloutConfig;
+use crate::recipe::{RolloutConfig, StageConfig};
 use crate::stage::{RowOrder, Session, StageEnd, StagePlan, Unjudged, record_step, run_steps};
 
 pub use batch::trees;
@@ -91,63 +93,175 @@ pub fn run(
         let episodes = groups.iter().flat_map(|g| &g.episodes);
         unjudged.count((step, max_steps), graph.node_names(), episodes)?;
 
-        // credit
-        let trees = groups
-            .iter()
-            .map(|group| trees(&session.policy, group, &group.images))
-            .collect::<Result<Vec<_>, _>>()?
-            .concat();
-        let mut metrics = Metrics::default();
-        let mut signal = Signal::new(&groups, &greedy, graph, progress);
-        if algorithm.shuffle_rewards {
-            signal.shuffle(&control_key);
-        }
-        let shown = signal.rewards.clone();
-        if let (Some(kl), Some(reference)) = (algorithm.kl_in_reward(), reference) {
-            let look = (rollout.temperature, stage.batch.max_tokens);
-            let pulled = logprobs(&session.policy, reference, &trees, look).0;
-            let beta = algorithm.beta(&session.state);
-            metrics.set("kl", signal.penalize(kl.estimator, beta, &groups, &pulled));
-        }
-        let advantages = signal.advantages(&groups, &algorithm, &mut session.state);
-        let mut tokens = TokenBatch::new(&groups, &trees, &advantages, &algorithm, &rollout);
-        if let Some(rule) = algorithm.dependence {
-            let damaged = damage::trees(session, &tasks, &groups, picture, &control_key)?;
-            let look = (rollout.temperature, stage.batch.max_tokens);
-            let network = session.policy.network();
-            let blind = logprobs(&session.policy, &network, &damaged, look).0;
-            tokens.weigh_by_dependence(rule, &blind, &mut metrics);
-        }
-        if let Some(rule) = algorithm.difficulty_weight {
-            tokens.weigh_groups(&signal.difficulty(rule), &groups);
-        }
-
-        // objective and step
-        session.tokens += trees.iter().map(Tree::rows).sum::<usize>() as u64;
-        for iteration in 0..algorithm.num_iterations {
-            let learner = Learner {
-                stage: &stage,
-                rollout: &rollout,
-                algorithm: &algorithm,
-                reference,
-                progress: (step, max_steps),
-                key: control_key.clone().turn(iteration as u64),
-            };
-            let (report, statistics) = learner.step(
-                &mut session.policy,
-                optimizer,
-                &trees,
-                &tokens,
-                &session.state,
-            );
-            record_step(&mut metrics, &report);
-            statistics.record(&mut metrics, &algorithm, &tokens);
-            session
-                .state
-                .update(&algorithm, &mut metrics, tokens.lengths.len());
-        }
-        metrics::record_batch(&mut metrics, graph, &groups, &shown);
+        // credit, objective and step
+        let damaged = match algorithm.dependence {
+            Some(_) => damage::trees(session, &tasks, &groups, picture, &control_key)?,
+            None => Vec::new(),
+        };
+        let batch = Batch {
+            groups: &groups,
+            greedy: &greedy,
+            damaged: &damaged,
+        };
+        let plan = LearnPlan {
+            stage: &stage,
+            graph,
+            reference,
+            progress: (step, max_steps),
+            key: control_key,
+        };
+        let learned = learn(
+            &mut session.policy,
+            optimizer,
+            &mut session.state,
+            &batch,
+            &plan,
+        )?;
+        session.tokens += learned.tokens;
+        let mut metrics = learned.metrics;
+        metrics::record_batch(&mut metrics, graph, &groups, &learned.rewards);
         Ok(metrics)
+    })
+}
+
+/// Answers to learn from.
+#[derive(Clone, Copy)]
+pub struct Batch<'a> {
+    /// Judged: each episode's outcome holds its reward.
+    pub groups: &'a [Group],
+    /// The greedy answer of each group, wanted by `remax` alone.
+    pub greedy: &'a [Group],
+    /// The groups' trees with damaged pictures, wanted by `dependence_quantile` alone.
+    pub damaged: &'a [Tree],
+}
+
+/// What [`learn`] needs to know besides.
+pub struct LearnPlan<'a> {
+    /// Algorithm, temperature, size of micro-batches.
+    pub stage: &'a StageConfig,
+    /// Names and weighs the rewards.
+    pub graph: &'a RewardGraph,
+    /// As for [`run`].
+    pub reference: Option<&'a QwenVl>,
+    /// Step (from 0) and number of steps.
+    pub progress: (u64, u64),
+    /// Of what is chosen at random.
+    pub key: SeedKey,
+}
+
+/// What [`learn`] did.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    /// Of each trained token, one list an episode.
+    pub advantages: Vec<Vec<f64>>,
+    /// By group, as they were before any penalty; `None` where nothing could judge.
+    pub rewards: Vec<Vec<Option<f64>>>,
+    /// Tokens that the network was trained on.
+    pub tokens: u64,
+    /// Of the optimizer steps; those of several are the last one's.
+    pub metrics: Metrics,
+}
+
+/// Credit, objective and optimizer steps on judged answers: what a step of [`run`] does once its episodes are there. They may come from
+/// anywhere, as long as their log-probabilities are those of the policy that sampled them.
+///
+/// # Errors
+/// When pictures and prompts don't match, or the algorithm wants what is not there.
+pub fn learn(
+    policy: &mut Policy,
+    optimizer: &mut Optimizer,
+    state: &mut AlgorithmState,
+    batch: &Batch,
+    plan: &LearnPlan,
+) -> Result<Learned, LearnError> {
+    let stage = plan.stage;
+    let rollout = stage.rollout.clone().unwrap_or_default();
+    let algorithm = stage.algorithm.clone().unwrap_or_default().resolve();
+    let (step, max_steps) = plan.progress;
+    let look = (rollout.temperature, stage.batch.max_tokens);
+    let groups = batch.groups;
+
+    // credit
+    let trees = groups
+        .iter()
+        .map(|group| trees(policy, group, &group.images))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat();
+    check(batch, plan, &algorithm, &trees)?;
+    let mut metrics = Metrics::default();
+    let progress = Progress { step, max_steps };
+    let mut signal = Signal::new(groups, batch.greedy, plan.graph, progress);
+    if algorithm.shuffle_rewards {
+        signal.shuffle(&plan.key);
+    }
+    let rewards = signal.rewards.clone();
+    if let (Some(kl), Some(reference)) = (algorithm.kl_in_reward(), plan.reference) {
+        let pulled = logprobs(policy, reference, &trees, look).0;
+        let beta = algorithm.beta(state);
+        metrics.set("kl", signal.penalize(kl.estimator, beta, groups, &pulled));
+    }
+    let advantages = signal.advantages(groups, &algorithm, state);
+    let mut tokens = TokenBatch::new(groups, &trees, &advantages, &algorithm, &rollout);
+    if let Some(rule) = algorithm.dependence {
+        let blind = logprobs(policy, &policy.network(), batch.damaged, look).0;
+        tokens.weigh_by_dependence(rule, &blind, &mut metrics);
+    }
+    if let Some(rule) = algorithm.difficulty_weight {
+        tokens.weigh_groups(&signal.difficulty(rule), groups);
+    }
+
+    // objective and step
+    for iteration in 0..algorithm.num_iterations {
+        let learner = Learner {
+            stage,
+            rollout: &rollout,
+            algorithm: &algorithm,
+            reference: plan.reference,
+            progress: plan.progress,
+            key: plan.key.clone().turn(iteration as u64),
+        };
+        let (report, statistics) = learner.step(policy, optimizer, &trees, &tokens, state);
+        record_step(&mut metrics, &report);
+        statistics.record(&mut metrics, &algorithm, &tokens);
+        state.update(&algorithm, &mut metrics, tokens.lengths.len());
+    }
+    Ok(Learned {
+        advantages,
+        rewards,
+        tokens: trees.iter().map(Tree::rows).sum::<usize>() as u64,
+        metrics,
+    })
+}
+
+/// Whether all is there that the algorithm wants.
+fn check(
+    batch: &Batch,
+    plan: &LearnPlan,
+    algorithm: &Algorithm,
+    trees: &[Tree],
+) -> Result<(), LearnError> {
+    let scored = |trees: &[Tree]| trees.iter().map(Tree::scored).sum::<usize>();
+    let remax = algorithm.estimator == AdvantageEstimator::Remax;
+    let message = if remax && batch.greedy.len() != batch.groups.len() {
+        format!(
+            "`remax` needs the greedy answer of each of {} groups, {} were given",
+            batch.groups.len(),
+            batch.greedy.len()
+        )
+    } else if algorithm.dependence.is_some() && scored(batch.damaged) != scored(trees) {
+        format!(
+            "`dependence_quantile` needs the groups' trees with damaged pictures, {} tokens; those given have {}",
+            scored(trees),
+            scored(batch.damaged)
+        )
+    } else if algorithm.kl.is_some() && plan.reference.is_none() {
+        "`beta` is above 0 and no reference is given; give one, or set it to 0".into()
+    } else {
+        return Ok(());
+    };
+    Err(LearnError::Config {
+        place: "algorithm".into(),
+        message,
     })
 }
 

@@ -22,6 +22,33 @@ pub enum Scheduler {
     Linear,
 }
 
+/// Which parameters weight decay shrinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecayRule {
+    /// Everything with more than one dimension: no gain, no bias.
+    #[default]
+    Matrices,
+    /// What `Trainer` of transformers 5.23 decays, and so TRL: all but names that hold `bias`, `layernorm` or `rmsnorm` or have a part
+    /// that is `norm` or ends in `_norm`. In Qwen2.5-VL this misses the vision tower's gains (`norm1`, `norm2`, `ln_q`), which shrink.
+    Transformers,
+}
+
+impl DecayRule {
+    /// Whether a parameter of this name and shape is shrunk.
+    pub fn decays(self, name: &str, shape: &[usize]) -> bool {
+        let spared = |part: &str| part == "norm" || part.ends_with("_norm");
+        match self {
+            Self::Matrices => shape.len() > 1,
+            Self::Transformers => {
+                let holds = |word| name.contains(word);
+                !["bias", "layernorm", "rmsnorm"].into_iter().any(holds)
+                    && !name.split('.').any(spared)
+            }
+        }
+    }
+}
+
 /// Optimizer of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,8 +59,10 @@ pub struct OptimConfig {
     pub lr_scheduler_type: Scheduler,
     /// Share of the steps in which the learning rate rises from zero.
     pub warmup_ratio: f64,
-    /// Decay of AdamW, applied to matrices, not to gains and biases.
+    /// Decay of AdamW.
     pub weight_decay: f64,
+    /// What it is applied to: `matrices`, or `transformers` for all that the trainers of transformers and TRL decay.
+    pub weight_decay_rule: DecayRule,
     pub adam_beta1: f64,
     pub adam_beta2: f64,
     pub adam_epsilon: f64,
@@ -48,6 +77,7 @@ impl Default for OptimConfig {
             lr_scheduler_type: Scheduler::default(),
             warmup_ratio: 0.0,
             weight_decay: 0.0,
+            weight_decay_rule: DecayRule::default(),
             adam_beta1: 0.9,
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
@@ -60,7 +90,7 @@ impl OptimConfig {
     /// Checks the settings; `place` names them in the error.
     ///
     /// # Errors
-    /// Names the first key whose value makes no step.
+    /// Names the first key whose value makes no step, or that has no effect.
     pub fn check(&self, place: &str) -> Result<(), String> {
         let from_zero = |value: f64| value.is_finite() && value >= 0.0;
         let below_one = |value: f64| (0.0..1.0).contains(&value);
@@ -104,6 +134,11 @@ impl OptimConfig {
             if !holds {
                 return Err(format!("{place}: `optim.{key}` must be {wanted}"));
             }
+        }
+        if self.weight_decay_rule != DecayRule::default() && self.weight_decay == 0.0 {
+            return Err(format!(
+                "{place}: `optim.weight_decay_rule` does nothing while `optim.weight_decay` is 0; set that, or leave the rule out"
+            ));
         }
         Ok(())
     }
@@ -207,10 +242,11 @@ impl Optimizer {
         };
         let decay = self.config.weight_decay as f32;
         let moments = &mut self.moments;
-        let matrices: Vec<String> = weights
+        let rule = self.config.weight_decay_rule;
+        let decayed: Vec<String> = weights
             .iter()
-            .filter(|(_, p)| p.shape.len() > 1)
-            .map(|(n, _)| n.to_owned())
+            .filter(|(name, p)| rule.decays(name, &p.shape))
+            .map(|(name, _)| name.to_owned())
             .collect();
         weights.update(|name, value| {
             let Some(gradient) = gradients.remove(name) else {
@@ -220,7 +256,7 @@ impl Optimizer {
                 .remove(name)
                 .unwrap_or_else(|| [value.zeros_like(), value.zeros_like()]);
             let scalars = AdamWStep {
-                weight_decay: if matrices.binary_search_by(|m| m.as_str().cmp(name)).is_ok() {
+                weight_decay: if decayed.binary_search_by(|m| m.as_str().cmp(name)).is_ok() {
                     decay
                 } else {
                     0.0
@@ -345,6 +381,34 @@ mod tests {
         assert!(refused(|c| c.adam_beta2 = -0.5).contains("optim.adam_beta2"));
         assert!(refused(|c| c.adam_epsilon = 0.0).contains("optim.adam_epsilon"));
         assert!(refused(|c| c.max_grad_norm = f64::INFINITY).contains("optim.max_grad_norm"));
+        let rule = refused(|c| c.weight_decay_rule = DecayRule::Transformers);
+        assert!(rule.contains("optim.weight_decay_rule"));
+    }
+
+    #[test]
+    fn decay_spares_gains_as_each_rule_says() {
+        let decays = |rule: DecayRule, name, dimensions| rule.decays(name, &vec![2; dimensions]);
+        for (name, dimensions, matrices, transformers) in [
+            ("model.layers.0.mlp.up_proj.weight", 2, true, true),
+            ("visual.patch_embed.proj.weight", 5, true, true),
+            ("model.layers.0.self_attn.q_proj.bias", 1, false, false),
+            ("model.layers.0.input_layernorm.weight", 1, false, false),
+            ("model.norm.weight", 1, false, false),
+            ("model.layers.0.self_attn.q_norm.weight", 1, false, false),
+            ("visual.blocks.0.norm1.weight", 1, false, true),
+            ("visual.merger.ln_q.weight", 1, false, true),
+        ] {
+            assert_eq!(
+                decays(DecayRule::Matrices, name, dimensions),
+                matrices,
+                "{name}"
+            );
+            assert_eq!(
+                decays(DecayRule::Transformers, name, dimensions),
+                transformers,
+                "{name}"
+            );
+        }
     }
 
     #[test]
