@@ -344,7 +344,7 @@ fn read_table(
     let size = |task: &Task| match task.images.first()? {
         ImageSource::Path(path) => Some(picture_size(path)),
         ImageSource::Embedded(name) => Some(pictures.as_ref()?.size(name)),
-        ImageSource::Pixels(_) | ImageSource::Generated => None,
+        ImageSource::Pixels(_) | ImageSource::Generated | ImageSource::Moved { .. } => None,
     };
     let mut boxed = 0;
     let mut tasks = Vec::with_capacity(table.rows.len());
