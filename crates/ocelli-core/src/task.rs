@@ -80,6 +80,9 @@ pub struct Task {
     /// A demonstration of a whole model turn, for supervised stages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demonstration: Option<String>,
+    /// A whole model turn that is worse than the demonstration, for stages that learn from pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
     /// Free labels: `task`, `source`, `difficulty`, …
     #[serde(default)]
     pub tags: BTreeMap<String, String>,

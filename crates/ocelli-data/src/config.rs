@@ -158,6 +158,9 @@ pub struct DataConfig {
     /// Makes the boxes in demonstrations sloppy, in pixels: `{ outward = 20.0, jitter = 4.0 }`. Rewards see true boxes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_noise: Option<LabelNoise>,
+    /// Rejected answers for stages that learn from pairs, where answers are boxes: the demonstration with a sloppy box.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected_noise: Option<LabelNoise>,
     /// Changes light and colour of the pictures, drawn anew each time a row is shown, as shares of the range, and moves
     /// them with their boxes by up to `shift` pixels: `{ brightness = 0.2, contrast = 0.3, color = 0.1, noise = 0.02,
     /// shift = 8 }`. For stages; refused in `eval`.
@@ -186,6 +189,12 @@ pub(crate) struct Templates {
 }
 
 impl DataConfig {
+    /// The first of its keys that makes boxes sloppy, for which the pictures' sizes are needed.
+    pub(crate) fn noise_key(&self) -> Option<&'static str> {
+        let label = self.label_noise.map(|_| "label_noise");
+        label.or(self.rejected_noise.map(|_| "rejected_noise"))
+    }
+
     /// Checks everything that can be known without reading files.
     ///
     /// # Errors
@@ -193,8 +202,13 @@ impl DataConfig {
     pub fn check(&self) -> Result<(), DataError> {
         self.source()?;
         self.templates()?;
-        if let Some(noise) = &self.label_noise {
-            noise.check()?;
+        for (key, noise) in [
+            ("label_noise", &self.label_noise),
+            ("rejected_noise", &self.rejected_noise),
+        ] {
+            if let Some(noise) = noise {
+                noise.check(key)?;
+            }
         }
         if let Some(augment) = &self.augment {
             augment.check()?;
@@ -238,10 +252,10 @@ impl DataConfig {
                         ("pointing", self.pointing.is_some()),
                     ],
                 )?;
-                if self.seed.is_some() && self.label_noise.is_none() {
+                if self.seed.is_some() && self.noise_key().is_none() {
                     return Err(DataError::config(
                         "seed",
-                        "has no effect on a file without `label_noise`: remove it, or seed the run",
+                        "has no effect on a file without `label_noise` or `rejected_noise`: remove it, or seed the run",
                     ));
                 }
                 if let Some(format) = self.format {

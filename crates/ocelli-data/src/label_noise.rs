@@ -23,22 +23,22 @@ pub struct LabelNoise {
 }
 
 impl LabelNoise {
-    /// Checks the settings.
+    /// Checks the settings; `key` is what a recipe calls them.
     ///
     /// # Errors
     /// If a setting is negative or not finite, or both are zero and the key has no effect.
-    pub fn check(&self) -> Result<(), DataError> {
+    pub fn check(&self, key: &'static str) -> Result<(), DataError> {
         for (name, value) in [("outward", self.outward), ("jitter", self.jitter)] {
             if !value.is_finite() || value < 0.0 {
                 return Err(DataError::config(
-                    "label_noise",
+                    key,
                     format!("`{name} = {value}` must be a number of pixels, zero or more"),
                 ));
             }
         }
         if self.outward == 0.0 && self.jitter == 0.0 {
             return Err(DataError::config(
-                "label_noise",
+                key,
                 "both `outward` and `jitter` are zero, which changes nothing: remove the key or set one",
             ));
         }
@@ -134,7 +134,7 @@ mod tests {
             (f64::INFINITY, 0.0),
             (0.0, 0.0),
         ] {
-            assert!(LabelNoise { outward, jitter }.check().is_err());
+            assert!(LabelNoise { outward, jitter }.check("label_noise").is_err());
         }
     }
 

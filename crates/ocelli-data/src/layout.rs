@@ -5,6 +5,7 @@
 //! | question | `problem`, a text with `<image>` | `prompt`, messages with `<image>` | `prompt`, a text or messages |
 //! | pictures | `images` | `images` | `image` or `images` |
 //! | answer | `answer` | `reward_model.ground_truth` | `solution` or `answer` |
+//! | pair | | | `chosen` and `rejected`, texts or messages |
 //! | tags | all other columns | the same, and each field of `extra_info` | all other columns |
 //!
 //! Sources: EasyR1 `verl/utils/dataset.py`, verl `verl/utils/dataset/rl_dataset.py`, TRL `trl/data_utils.py`
@@ -50,6 +51,8 @@ pub(crate) struct Draft {
     pub(crate) target: Option<Target>,
     /// The answer as written.
     pub(crate) answer: Option<String>,
+    /// Whole turns of the model, the better one first.
+    pub(crate) pair: Option<[String; 2]>,
     pub(crate) tags: BTreeMap<String, String>,
 }
 
@@ -140,6 +143,7 @@ impl Layout<'_> {
             pictures,
             target: Some(target),
             answer: Some(answer),
+            pair: None,
             tags: tags(columns),
         })
     }
@@ -195,6 +199,7 @@ impl Layout<'_> {
             pictures,
             target: Some(target),
             answer: Some(answer),
+            pair: None,
             tags,
         })
     }
@@ -242,6 +247,22 @@ impl Layout<'_> {
                 (Some(target), Some(answer))
             }
         };
+        let chosen = model_turn(&mut columns, "chosen")?;
+        let rejected = model_turn(&mut columns, "rejected")?;
+        let pair = match (chosen, rejected) {
+            (Some(chosen), Some(rejected)) => Some([chosen, rejected]),
+            (None, None) => None,
+            (chosen, _) => {
+                let missing = if chosen.is_some() {
+                    "rejected"
+                } else {
+                    "chosen"
+                };
+                return Err(format!(
+                    "a pair without `{missing}`: write it, or remove the row"
+                ));
+            }
+        };
         Ok(Draft {
             question: last_question(&turns, OBJECT),
             turns,
@@ -249,6 +270,7 @@ impl Layout<'_> {
             pictures,
             target,
             answer,
+            pair,
             tags: tags(columns),
         })
     }
@@ -334,6 +356,24 @@ fn missing(columns: &Columns, key: &str, config_key: &str) -> String {
         "no column `{key}` among {}: name the right one with `data.{config_key}`",
         columns.names().join(", ")
     )
+}
+
+/// A whole turn of the model: a text, or the one message of a list.
+fn model_turn(columns: &mut Columns, key: &str) -> Result<Option<String>, String> {
+    match columns.take(key) {
+        None => Ok(None),
+        Some(Cell::Text(text)) => Ok(Some(text)),
+        Some(Cell::List(messages)) => match turns(key, messages, OBJECT)?.as_slice() {
+            [(Role::Assistant, text)] => Ok(Some(text.clone())),
+            _ => Err(format!(
+                "`{key}` is not one message of the assistant: leave the prompt to `prompt`, and give a text or one message"
+            )),
+        },
+        Some(other) => Err(format!(
+            "`{key}` is {}: give a text or a message of the assistant",
+            other.kind()
+        )),
+    }
 }
 
 fn question(text: &str, marker: &str) -> String {

@@ -263,6 +263,7 @@ pub fn generate(config: &PointingConfig, seed: u64, split: Split, index: usize) 
         images: vec![ImageSource::Pixels(picture)],
         target: Some(Target::Box(scene.subject().bounding_box)),
         demonstration: None,
+        rejected: None,
         tags: tags
             .map(|(key, value)| (key.to_owned(), value))
             .into_iter()
@@ -273,13 +274,12 @@ pub fn generate(config: &PointingConfig, seed: u64, split: Split, index: usize) 
 
 /// A whole model turn for `scene`: one sentence of reasoning that the picture bears out, then `written`, the box as
 /// the annotator wrote it, which may be sloppy.
-pub fn demonstration(scene: &Scene, written: &BoundingBox) -> String {
+pub fn demonstration(scene: &Scene, written: &str) -> String {
     let subject = scene.subject();
     format!(
-        "<think>The {} is at the {}.</think>\n<answer>{}</answer>",
+        "<think>The {} is at the {}.</think>\n<answer>{written}</answer>",
         subject.name(),
         place(&subject.bounding_box, scene.side),
-        write_box(written)
     )
 }
 
@@ -513,7 +513,7 @@ mod tests {
         };
         assert_eq!(scene.question(), "Where is the red circle?");
         assert_eq!(
-            demonstration(&scene, &[8.0, 22.0, 60.0, 41.0].into()),
+            demonstration(&scene, "[8, 22, 60, 41]"),
             "<think>The red circle is at the top left.</think>\n<answer>[8, 22, 60, 41]</answer>"
         );
         assert_eq!(place(&[100.0, 40.0, 112.0, 60.0].into(), 112), "right");

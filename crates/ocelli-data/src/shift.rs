@@ -31,7 +31,7 @@ pub(crate) fn moved_picture(picture: &Picture, by: [i32; 2]) -> Picture {
 }
 
 /// The row with each picture moved by up to `shift` pixels in both directions. A target box moves with the first picture,
-/// which keeps it inside, and so does every box `[x1, y1, x2, y2]` of the demonstration.
+/// which keeps it inside, and so does every box `[x1, y1, x2, y2]` of the demonstration and of the rejected answer.
 pub(crate) fn moved_row(
     task: &Arc<Task>,
     shift: u32,
@@ -54,9 +54,11 @@ pub(crate) fn moved_row(
         };
         if let (Some(Target::Box(target)), 0) = (&mut row.target, index) {
             *target = moved_box(target, by);
-            row.demonstration = row
-                .demonstration
-                .map(|text| moved_boxes(&text, by, (width, height)));
+            for text in [&mut row.demonstration, &mut row.rejected] {
+                *text = text
+                    .take()
+                    .map(|text| moved_boxes(&text, by, (width, height)));
+            }
         }
         let of = Box::new(image.clone());
         *image = ImageSource::Moved { of, by };
@@ -151,6 +153,7 @@ mod tests {
             images: vec![ImageSource::Path("a.png".into()); 2],
             target,
             demonstration: Some(demonstration.into()),
+            rejected: None,
             tags: Default::default(),
         })
     }

@@ -18,6 +18,7 @@ use crate::embedded::EmbeddedPictures;
 use crate::error::DataError;
 use crate::files::{self, Files};
 use crate::format_prompt::FormatPrompt;
+use crate::label_noise::LabelNoise;
 use crate::layout::{self, Layout};
 use crate::pointing::{self, Maker, PointingConfig};
 use crate::shift;
@@ -139,16 +140,21 @@ fn make_pointing(
                 }
             }
             let question = scene.question();
-            let truth = scene.subject().bounding_box;
-            let written = config.label_noise.map_or(truth, |noise| {
-                noise.apply(&truth, scene.side, scene.side, seed, &task.id)
-            });
-            task.demonstration = Some(match &templates.demonstration {
-                Some(template) => {
-                    template.fill(&[("answer", &write_box(&written)), ("question", &question)])
-                }
-                None => pointing::demonstration(&scene, &written),
-            });
+            let truth = write_box(&scene.subject().bounding_box);
+            let size = Some((scene.side, scene.side));
+            demonstrate(
+                config,
+                seed,
+                &mut task,
+                truth,
+                size,
+                |written| match &templates.demonstration {
+                    Some(template) => {
+                        template.fill(&[("answer", written), ("question", &question)])
+                    }
+                    None => pointing::demonstration(&scene, written),
+                },
+            );
             if let Some(template) = &templates.prompt {
                 let text = template.fill(&[("question", &question)]);
                 task.messages = vec![Message {
@@ -191,29 +197,61 @@ fn read_vlm_r1(
     rows.truncate(config.rows.unwrap_or(usize::MAX));
     vlm_r1::check_pictures(&file, &rows)?;
 
-    let sizes = match config.label_noise {
-        Some(_) => sizes_of_boxed_pictures(&file, &rows)?,
+    let sizes = match config.noise_key() {
+        Some(key) => sizes_of_boxed_pictures(key, &file, &rows)?,
         None => HashMap::new(),
     };
     rows.into_iter()
         .map(|row| {
-            let size = first_picture(&row.task).and_then(|path| sizes.get(path));
-            let answer = match (config.label_noise, &row.task.target, size) {
-                (Some(noise), Some(Target::Box(truth)), Some(&(width, height))) => {
-                    write_box(&noise.apply(truth, width, height, seed, &row.task.id))
-                }
-                _ => row.answer.clone(),
-            };
             let mut task = row.task;
-            task.demonstration = Some(match &templates.demonstration {
-                Some(template) => {
-                    template.fill(&[("answer", &answer), ("question", &row.question)])
-                }
-                None => format!("{}{answer}{}", row.before_answer, row.after_answer),
-            });
+            let size = first_picture(&task).and_then(|path| sizes.get(path));
+            let (before, after) = (&row.before_answer, &row.after_answer);
+            demonstrate(
+                config,
+                seed,
+                &mut task,
+                row.answer,
+                size.copied(),
+                |answer| match &templates.demonstration {
+                    Some(template) => {
+                        template.fill(&[("answer", answer), ("question", &row.question)])
+                    }
+                    None => format!("{before}{answer}{after}"),
+                },
+            );
             Ok(task)
         })
         .collect()
+}
+
+/// Writes the row's demonstration, and the rejected answer where a sloppy box makes one. `answer` is the right answer as it is
+/// written; `size`, of the first picture, is needed where boxes become sloppy. `write` makes a whole turn of an answer.
+fn demonstrate(
+    config: &DataConfig,
+    seed: u64,
+    task: &mut Task,
+    answer: String,
+    size: Option<(usize, usize)>,
+    write: impl Fn(&str) -> String,
+) {
+    let sloppy = |noise: Option<LabelNoise>, stream: &str| match (noise, &task.target, size) {
+        (Some(noise), Some(Target::Box(truth)), Some((width, height))) => {
+            Some(write_box(&noise.apply(truth, width, height, seed, stream)))
+        }
+        _ => None,
+    };
+    let shown = sloppy(config.label_noise, &task.id).unwrap_or(answer);
+    // A box that came out as the other one did is drawn again.
+    let rejected = (0..16)
+        .filter_map(|draw| {
+            sloppy(
+                config.rejected_noise,
+                &format!("{}/rejected/{draw}", task.id),
+            )
+        })
+        .find(|rejected| *rejected != shown);
+    task.rejected = rejected.map(|rejected| write(&rejected));
+    task.demonstration = Some(write(&shown));
 }
 
 /// The layout of the files: the one that the recipe names, or that of the first row.
@@ -311,28 +349,34 @@ fn read_table(
     let mut boxed = 0;
     let mut tasks = Vec::with_capacity(table.rows.len());
     for mut row in table.rows {
-        let mut answer = row.answer;
-        if let (Some(noise), Some(Target::Box(truth))) = (config.label_noise, &row.task.target)
-            && let Some(size) = size(&row.task)
-        {
-            let (width, height) = size?;
-            boxed += 1;
-            answer = Some(write_box(&noise.apply(
-                truth,
-                width,
-                height,
+        let size = match (config.noise_key(), &row.task.target) {
+            (Some(_), Some(Target::Box(_))) => size(&row.task).transpose()?,
+            _ => None,
+        };
+        boxed += usize::from(size.is_some());
+        if let Some(answer) = row.answer {
+            demonstrate(
+                config,
                 seed,
-                &row.task.id,
-            )));
+                &mut row.task,
+                answer,
+                size,
+                |answer| match &templates.demonstration {
+                    Some(template) => {
+                        template.fill(&[("answer", answer), ("question", &row.question)])
+                    }
+                    None => format!("<answer>{answer}</answer>"),
+                },
+            );
         }
-        row.task.demonstration = answer.map(|answer| match &templates.demonstration {
-            Some(template) => template.fill(&[("answer", &answer), ("question", &row.question)]),
-            None => format!("<answer>{answer}</answer>"),
-        });
+        // Turns that were judged as they stand.
+        if let Some([chosen, rejected]) = row.pair {
+            (row.task.demonstration, row.task.rejected) = (Some(chosen), Some(rejected));
+        }
         tasks.push(row.task);
     }
-    if config.label_noise.is_some() && boxed == 0 && !tasks.is_empty() {
-        return Err(label_noise_without_boxes(&files.folder));
+    if let (Some(key), 0, false) = (config.noise_key(), boxed, tasks.is_empty()) {
+        return Err(noise_without_boxes(key, &files.folder));
     }
     Ok((tasks, pictures))
 }
@@ -381,6 +425,7 @@ fn first_picture(task: &Task) -> Option<&PathBuf> {
 
 /// Width and height of the first picture of every row whose target is a box.
 fn sizes_of_boxed_pictures(
+    key: &'static str,
     file: &Path,
     rows: &[vlm_r1::Row],
 ) -> Result<HashMap<PathBuf, (usize, usize)>, DataError> {
@@ -389,7 +434,7 @@ fn sizes_of_boxed_pictures(
         .filter(|row| matches!(row.task.target, Some(Target::Box(_))));
     let paths: BTreeSet<&PathBuf> = boxed.filter_map(|row| first_picture(&row.task)).collect();
     if paths.is_empty() {
-        return Err(label_noise_without_boxes(file));
+        return Err(noise_without_boxes(key, file));
     }
     let sizes: Vec<_> = paths
         .into_par_iter()
@@ -399,9 +444,9 @@ fn sizes_of_boxed_pictures(
     sizes.into_iter().collect()
 }
 
-fn label_noise_without_boxes(place: &Path) -> DataError {
+fn noise_without_boxes(key: &'static str, place: &Path) -> DataError {
     DataError::config(
-        "label_noise",
+        key,
         format!(
             "has no effect: no row of {} has a picture and a box for an answer",
             place.display()

@@ -37,6 +37,8 @@ pub(crate) struct Row {
     pub(crate) task: Task,
     pub(crate) question: String,
     pub(crate) answer: Option<String>,
+    /// Whole turns of the model, the better one first.
+    pub(crate) pair: Option<[String; 2]>,
 }
 
 /// What was read.
@@ -136,6 +138,7 @@ fn row(
         pictures,
         target,
         answer,
+        pair,
         tags,
     } = draft;
     if let Some(system) = &put.layout.config.system {
@@ -181,10 +184,12 @@ fn row(
             images,
             target,
             demonstration: None,
+            rejected: None,
             tags,
         },
         question,
         answer,
+        pair,
     })
 }
 

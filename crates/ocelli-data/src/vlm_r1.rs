@@ -196,6 +196,7 @@ fn parse_row(text: &[u8], line: usize, put: &Put<'_>) -> Result<Row, String> {
         images,
         target: Some(target),
         demonstration: None,
+        rejected: None,
         tags: tags(fields),
     };
     Ok(Row {

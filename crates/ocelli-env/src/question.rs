@@ -87,6 +87,7 @@ mod tests {
             images: vec![ImageSource::Pixels(Picture::new(1, 1, vec![0u8; 3]))],
             target: None,
             demonstration: None,
+            rejected: None,
             tags: BTreeMap::new(),
         })
     }

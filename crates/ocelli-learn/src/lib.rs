@@ -5,6 +5,7 @@
 
 pub mod algorithm;
 pub mod credit;
+pub mod dpo;
 pub mod error;
 pub mod evaluation;
 pub mod grpo;

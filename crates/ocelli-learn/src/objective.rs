@@ -15,6 +15,7 @@ pub mod entropy;
 pub mod gmpo;
 pub mod kl;
 pub mod likelihood;
+pub mod preference;
 pub mod ratio;
 pub mod sapo;
 pub mod staleness;

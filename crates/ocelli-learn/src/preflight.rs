@@ -10,6 +10,7 @@ use ocelli_rollout::collector::check_length;
 use ocelli_rollout::{CollectError, Policy};
 use rayon::prelude::*;
 
+use crate::dpo::pair_tokens;
 use crate::error::LearnError;
 use crate::sft::demonstration_tokens;
 
@@ -99,6 +100,19 @@ pub fn check_prompts(policy: &Policy, data: &Dataset, limit: usize) -> Result<()
                 .map_err(CollectError::row(&task.id))?;
             Ok(check_length(&task.id, length, limit)?)
         })
+        .collect::<Vec<Result<(), LearnError>>>()
+        .into_iter()
+        .collect()
+}
+
+/// Checks that every row is a pair.
+///
+/// # Errors
+/// Names the first row that is none.
+pub fn check_pairs(policy: &Policy, data: &Dataset) -> Result<(), LearnError> {
+    data.tasks
+        .par_iter()
+        .map(|task| pair_tokens(policy, data, task).map(drop))
         .collect::<Vec<Result<(), LearnError>>>()
         .into_iter()
         .collect()

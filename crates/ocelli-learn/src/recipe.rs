@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::algorithm::{AlgorithmConfig, Preset};
 use crate::evaluation::AnswerPlan;
+use crate::objective::preference::PreferenceConfig;
 use crate::optimizer::OptimConfig;
 
 /// A whole recipe.
@@ -160,6 +161,8 @@ fn default_gallery() -> usize {
 pub enum StageKind {
     /// Supervised fine-tuning on demonstrations.
     Sft,
+    /// Learning from pairs of a better and a worse answer.
+    Dpo,
     /// Group-relative policy optimisation.
     Grpo,
 }
@@ -169,6 +172,7 @@ impl StageKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Sft => "sft",
+            Self::Dpo => "dpo",
             Self::Grpo => "grpo",
         }
     }
@@ -178,7 +182,7 @@ impl StageKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageConfig {
-    /// What it does: `sft` or `grpo`.
+    /// What it does: `sft`, `dpo` or `grpo`.
     pub kind: StageKind,
     /// Its tasks.
     pub data: DataConfig,
@@ -194,7 +198,10 @@ pub struct StageConfig {
     /// Credit and objective (`grpo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<AlgorithmConfig>,
-    /// Longest prompt in tokens, image tokens included (`sft`; 2048 by default); a longer one is an error.
+    /// How pairs are learnt from (`dpo`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<PreferenceConfig>,
+    /// Longest prompt in tokens, image tokens included (`sft`, `dpo`; 2048 by default); a longer one is an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prompt_length: Option<usize>,
     /// Optimizer and learning rate.
@@ -208,7 +215,7 @@ pub struct StageConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchConfig {
-    /// Rows of data in one optimizer step: demonstrations in `sft`, prompts in `grpo`.
+    /// Rows of data in one optimizer step: demonstrations in `sft`, pairs in `dpo`, prompts in `grpo`.
     pub size: usize,
     /// Tokens computed at once; larger batches are cut into pieces whose gradients add up.
     pub max_tokens: usize,
@@ -323,6 +330,7 @@ impl EvalConfig {
             ("data.label_noise", self.data.label_noise.is_some()),
             ("data.demonstration", self.data.demonstration.is_some()),
             ("data.augment", self.data.augment.is_some()),
+            ("data.rejected_noise", self.data.rejected_noise.is_some()),
         ];
         let metrics = self.metrics.iter().flat_map(|node| {
             [
@@ -364,6 +372,18 @@ impl StageConfig {
         }
     }
 
+    /// Whether the stage needs the model it started from beside the one it trains.
+    pub(crate) fn has_reference(&self) -> bool {
+        match self.kind {
+            StageKind::Sft => false,
+            StageKind::Dpo => self.preference.clone().unwrap_or_default().has_reference(),
+            StageKind::Grpo => {
+                let algorithm = self.algorithm.clone().unwrap_or_default();
+                algorithm.resolve().kl.is_some()
+            }
+        }
+    }
+
     fn check(&self, name: &str) -> Result<(), String> {
         require(self.batch.size > 0, name, "batch.size", "at least 1")?;
         require(
@@ -391,8 +411,20 @@ impl StageConfig {
             "max_prompt_length",
             "at least 1",
         )?;
+        if self.kind != StageKind::Dpo {
+            for (key, given) in [
+                ("preference", self.preference.is_some()),
+                ("data.rejected_noise", self.data.rejected_noise.is_some()),
+            ] {
+                if given {
+                    return Err(format!(
+                        "{name}: `{key}` has no effect here; remove it or make the stage `kind = \"dpo\"`"
+                    ));
+                }
+            }
+        }
         match self.kind {
-            StageKind::Sft => {
+            StageKind::Sft | StageKind::Dpo => {
                 for (key, given) in [
                     ("rollout", self.rollout.is_some()),
                     ("reward", !self.reward.is_empty()),
@@ -400,11 +432,12 @@ impl StageConfig {
                 ] {
                     if given {
                         return Err(format!(
-                            "{name}: `{key}` has no effect in a supervised stage; remove it or make the stage `kind = \"grpo\"`"
+                            "{name}: `{key}` has no effect in a stage that samples nothing; remove it or make the stage `kind = \"grpo\"`"
                         ));
                     }
                 }
-                Ok(())
+                let preference = self.preference.clone().unwrap_or_default();
+                preference.check().map_err(|e| format!("{name}: {e}"))
             }
             StageKind::Grpo => self.check_grpo(name),
         }

@@ -115,16 +115,25 @@ pub fn demonstration_tokens(
                 .into(),
         )
     })?;
+    turn_tokens(policy, text)?.map_err(|token| {
+        refuse(format!(
+            "the answer to imitate holds {token}, which a model's turn cannot hold; take it out of the text"
+        ))
+    })
+}
+
+/// The tokens of a whole turn of the model, ended by the end-of-turn token; or the first token in it that a turn cannot hold.
+///
+/// # Errors
+/// When the text cannot be cut into tokens.
+pub fn turn_tokens(policy: &Policy, text: &str) -> Result<Result<Vec<u32>, String>, LearnError> {
     let tokenizer = &policy.processor.tokenizer;
     let mut tokens = tokenizer.encode(text)?;
     let rules = &policy.rules;
     let wrong = |id: &&u32| rules.banned.contains(id) || rules.stop.contains(id);
     if let Some(&id) = tokens.iter().find(wrong) {
-        return Err(refuse(format!(
-            "the answer to imitate holds {}, which a model's turn cannot hold; take it out of the text",
-            tokenizer.token(id).unwrap_or_else(|| id.to_string())
-        )));
+        return Ok(Err(tokenizer.token(id).unwrap_or_else(|| id.to_string())));
     }
     tokens.push(policy.processor.special.im_end);
-    Ok(tokens)
+    Ok(Ok(tokens))
 }

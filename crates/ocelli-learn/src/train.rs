@@ -22,7 +22,7 @@ use crate::recipe::{EvalConfig, Recipe, StageConfig, StageKind};
 use crate::reward_log::RewardLog;
 use crate::run::{Progress, Run, read_rows};
 use crate::stage::{Session, StageEnd, StagePlan};
-use crate::{grpo, sft};
+use crate::{dpo, grpo, sft};
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -101,8 +101,10 @@ impl RecipeData {
     fn check(&self, recipe: &Recipe, policy: &Policy) -> Result<(), LearnError> {
         for (stage, data) in recipe.stage.iter().zip(&self.stages) {
             preflight::check_prompts(policy, &data.rows, stage.max_prompt_length())?;
-            if stage.kind == StageKind::Sft {
-                preflight::check_demonstrations(policy, &data.rows)?;
+            match stage.kind {
+                StageKind::Sft => preflight::check_demonstrations(policy, &data.rows)?,
+                StageKind::Dpo => preflight::check_pairs(policy, &data.rows)?,
+                StageKind::Grpo => {}
             }
         }
         if let Some((config, data, _)) = &self.eval {
@@ -323,6 +325,11 @@ fn run_stages(
         if plan.start < config.exit.max_steps {
             end = match config.kind {
                 StageKind::Sft => sft::run(&mut session, &mut plan, &data.stages[index].rows)?,
+                StageKind::Dpo => {
+                    let reference = reference(recipe, &session, index)?;
+                    let rows = &data.stages[index].rows;
+                    dpo::run(&mut session, &mut plan, rows, reference.as_ref())?
+                }
                 StageKind::Grpo => {
                     let StageData { rows, reward } = &data.stages[index];
                     let reference = reference(recipe, &session, index)?;
@@ -366,14 +373,13 @@ fn optimizer(
     })
 }
 
-/// The model that a stage's KL penalty pulls to: the one it started from.
+/// The model that a stage's KL penalty pulls to, or that its pairs are compared with: the one it started from.
 fn reference(
     recipe: &Recipe,
     session: &Session,
     stage: usize,
 ) -> Result<Option<QwenVl>, LearnError> {
-    let algorithm = recipe.stage[stage].algorithm.clone().unwrap_or_default();
-    if algorithm.resolve().kl.is_none() {
+    if !recipe.stage[stage].has_reference() {
         return Ok(None);
     }
     let device = &session.policy.device;
@@ -392,7 +398,7 @@ fn reference(
             let path = path.ok_or_else(|| LearnError::Resume {
                 path: session.run.folder().to_owned(),
                 message: format!(
-                    "the checkpoint at the end of stage {} (step {steps}) is gone, and the KL penalty of stage {} pulls to it; \
+                    "the checkpoint at the end of stage {} (step {steps}) is gone, and stage {} compares its answers with that model's; \
                      put it back, or train anew",
                     before + 1,
                     stage + 1

@@ -75,6 +75,7 @@ fn episode(index: usize) -> Episode {
             images: Vec::new(),
             target: Some(Target::Text("x".repeat(499) + "1")),
             demonstration: None,
+            rejected: None,
             tags: BTreeMap::from([
                 ("source".to_owned(), "example".to_owned()),
                 ("task".to_owned(), "count".to_owned()),

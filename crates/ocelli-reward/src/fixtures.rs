@@ -14,6 +14,7 @@ pub(crate) fn episode(target: Option<Target>, text: &str) -> Episode {
             images: Vec::new(),
             target,
             demonstration: None,
+            rejected: None,
             tags: BTreeMap::from([("task".to_owned(), "ref".to_owned())]),
         }),
         sample: 0,

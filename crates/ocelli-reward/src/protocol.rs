@@ -98,6 +98,7 @@ impl ScoreItem {
             images: Vec::new(),
             target,
             demonstration: None,
+            rejected: None,
             tags: self.tags,
         };
         Ok(Episode {
@@ -112,6 +113,7 @@ impl ScoreItem {
         let mut episode = episode.clone();
         let task = Arc::make_mut(&mut episode.task);
         task.demonstration = None;
+        task.rejected = None;
         episode.outcome.verdicts.clear();
         episode.outcome.reward = None;
         for segment in &mut episode.segments {

@@ -22,6 +22,7 @@ fn episode(id: &str, answer: &str, target: Option<Target>) -> Episode {
             images: Vec::new(),
             target,
             demonstration: None,
+            rejected: None,
             tags: BTreeMap::new(),
         }),
         sample: 0,

@@ -125,6 +125,7 @@ fn task(id: &str, target: Option<Target>) -> Task {
         images: Vec::new(),
         target,
         demonstration: None,
+        rejected: None,
         tags: BTreeMap::from([("source".to_owned(), "geo3k".to_owned())]),
     }
 }

@@ -198,6 +198,7 @@ fn scored(graph: &RewardGraph, case: &Case) -> Vec<Episode> {
             Wanted::Box(corners) => Target::Box(BoundingBox::from(*corners)),
         }),
         demonstration: None,
+        rejected: None,
         tags: case.tags.clone(),
     });
     let sizes = |size: &[u32; 2]| FrameSizes::new(*size, *size).expect("a size above 0");

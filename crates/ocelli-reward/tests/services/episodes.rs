@@ -89,6 +89,7 @@ pub(crate) fn answer(id: &str, text: &str) -> Episode {
             images: Vec::new(),
             target: Some(Target::Text("4".to_owned())),
             demonstration: None,
+            rejected: None,
             tags: BTreeMap::from([("task".to_owned(), "count".to_owned())]),
         }),
         sample: 0,
