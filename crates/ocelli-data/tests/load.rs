@@ -263,7 +263,8 @@ fn rows_are_shown_at_another_place_each_time() {
         let [x1, y1, x2, y2] = <[f64; 4]>::from(target);
         let sloppy = moved[0].demonstration.as_deref().unwrap();
         let sloppy = sloppy.trim_start_matches("<answer>");
-        let sloppy = parse_box(sloppy.trim_end_matches("</answer>")).unwrap();
+        let sloppy =
+            ocelli_data::box_text::parse_box(sloppy.trim_end_matches("</answer>")).unwrap();
         assert!(sloppy.x1 <= x1 && sloppy.y1 <= y1 && sloppy.x2 >= x2 && sloppy.y2 >= y2);
         assert_eq!(moved[1].target, rows[1].target);
         places.push([x1 as i32, y1 as i32]);
