@@ -164,6 +164,7 @@ fn tasks(golden: &Golden) -> Vec<Arc<Task>> {
                 images,
                 target: None,
                 demonstration: None,
+                rejected: None,
                 tags: BTreeMap::new(),
             })
         })
