@@ -489,5 +489,5 @@ fn the_examples_of_the_page_are_read() {
             tables += 1;
         }
     }
-    assert_eq!(tables, 7);
+    assert_eq!(tables, 8);
 }

@@ -14,6 +14,7 @@
 //!     images: vec![],
 //!     target: None,
 //!     demonstration: None,
+//!     rejected: None,
 //!     tags: Default::default(),
 //! });
 //! let mut env = Question::default();

@@ -192,7 +192,7 @@ exit = { max_steps = 2 }
             (
                 "rows = 10 }\nexit",
                 "rows = 10 }\nrollout = { top_k = 3 }\nexit",
-                "no effect in a supervised stage",
+                "no effect in a stage that samples nothing",
             ),
             (
                 "rows = 10 }\nrollout",
