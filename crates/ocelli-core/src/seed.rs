@@ -37,7 +37,7 @@ impl Purpose {
     }
 }
 
-/// Key of one stream: run seed, purpose, step, task, occurrence of the task, sample, turn.
+/// Key of one stream: run seed, purpose, step, attempt, task, occurrence of the task, sample, turn.
 ///
 /// ```
 /// use ocelli_core::{Purpose, SeedKey};
@@ -51,6 +51,7 @@ pub struct SeedKey {
     seed: u64,
     purpose: Purpose,
     step: u64,
+    attempt: u64,
     task: String,
     occurrence: u64,
     sample: u64,
@@ -58,12 +59,13 @@ pub struct SeedKey {
 }
 
 impl SeedKey {
-    /// A key with step, occurrence, sample and turn 0 and no task.
+    /// A key with step, attempt, occurrence, sample and turn 0 and no task.
     pub fn new(seed: u64, purpose: Purpose) -> Self {
         Self {
             seed,
             purpose,
             step: 0,
+            attempt: 0,
             task: String::new(),
             occurrence: 0,
             sample: 0,
@@ -81,6 +83,13 @@ impl SeedKey {
     #[must_use]
     pub fn step(mut self, step: u64) -> Self {
         self.step = step;
+        self
+    }
+
+    /// How many batches the step sampled before this one.
+    #[must_use]
+    pub fn attempt(mut self, attempt: u64) -> Self {
+        self.attempt = attempt;
         self
     }
 
@@ -122,6 +131,11 @@ impl SeedKey {
         // The first occurrence has the stream of a task that stands alone.
         if self.occurrence > 0 {
             hasher.update(&self.occurrence.to_le_bytes());
+        }
+        // As does the first attempt.
+        if self.attempt > 0 {
+            hasher.update(b"attempt");
+            hasher.update(&self.attempt.to_le_bytes());
         }
         ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
     }

@@ -6,12 +6,15 @@
 
 mod batch;
 mod damage;
+mod filter;
 mod metrics;
 mod signal;
 mod step;
 
-use ocelli_core::{Episode, Metrics, Progress, Purpose, SeedKey};
-use ocelli_data::Dataset;
+use std::sync::Arc;
+
+use ocelli_core::{Episode, Metrics, Picture, Progress, Purpose, SeedKey, Task};
+use ocelli_data::{DataError, Dataset};
 use ocelli_env::{CallCodec, Question};
 use ocelli_model::qwen2_5_vl::QwenVl;
 use ocelli_reward::RewardGraph;
@@ -27,6 +30,7 @@ use crate::stage::{RowOrder, Session, StageEnd, StagePlan, Unjudged, record_step
 
 pub use batch::trees;
 use batch::{TokenBatch, logprobs};
+pub use filter::FilterGroups;
 use signal::Signal;
 use step::Learner;
 
@@ -52,38 +56,24 @@ pub fn run(
         let key = |purpose| SeedKey::new(session.seed, purpose).step(stage_index << 32 | step);
         let (sampling_key, control_key) = (key(Purpose::Sampling), key(Purpose::Control));
 
-        // collect
+        // collect and score
         let drawn = (session.seed, stage_index << 32 | step);
-        let tasks = data.training_tasks(order.tasks(data, step, stage.batch.size), drawn)?;
         let picture = |task: &_, index| data.training_picture(task, index, drawn);
-        let prepared = prepare(&session.policy, &tasks, picture)?;
-        let plan = collect_plan(&rollout, sampling_key.clone());
-        let mut groups = collect(&session.policy, &prepared, &plan)?;
-        let mut greedy = Vec::new();
-        if algorithm.estimator == AdvantageEstimator::Remax {
-            greedy = collect(
-                &session.policy,
-                &prepared,
-                &CollectPlan {
-                    samples: 1,
-                    sampling: SamplingParams::greedy(rollout.max_completion_length),
-                    ..collect_plan(&rollout, sampling_key)
-                },
-            )?;
-        }
-
-        // score
-        let progress = Progress { step, max_steps };
-        for groups in [&mut groups, &mut greedy] {
-            if groups.is_empty() {
-                continue;
+        let mut metrics = Metrics::default();
+        let sampler = Sampler {
+            policy: &session.policy,
+            graph,
+            rollout: &rollout,
+            with_greedy: algorithm.estimator == AdvantageEstimator::Remax,
+            progress: Progress { step, max_steps },
+        };
+        let tasks = |place| data.training_tasks(order.tasks(data, place, stage.batch.size), drawn);
+        let Sampled { groups, greedy } = match &rollout.filter_groups {
+            None => sampler.sample(&tasks(step)?, picture, sampling_key)?,
+            Some(filter) => {
+                sampler.sample_filtered(filter, tasks, picture, &sampling_key, &mut metrics)?
             }
-            let mut batch: Vec<&mut [Episode]> = groups
-                .iter_mut()
-                .map(|group| group.episodes.as_mut_slice())
-                .collect();
-            graph.score_batch(&mut batch, progress);
-        }
+        };
         if session.log_episodes_steps > 0 && step.is_multiple_of(session.log_episodes_steps) {
             let episodes = groups.iter().flat_map(|g| &g.episodes);
             session
@@ -95,7 +85,7 @@ pub fn run(
 
         // credit, objective and step
         let damaged = match algorithm.dependence {
-            Some(_) => damage::trees(session, &tasks, &groups, picture, &control_key)?,
+            Some(_) => damage::trees(session, &groups, picture, &control_key)?,
             None => Vec::new(),
         };
         let batch = Batch {
@@ -118,10 +108,115 @@ pub fn run(
             &plan,
         )?;
         session.tokens += learned.tokens;
-        let mut metrics = learned.metrics;
+        metrics.extend(&learned.metrics);
         metrics::record_batch(&mut metrics, graph, &groups, &learned.rewards);
         Ok(metrics)
     })
+}
+
+/// Judged answers to a batch of prompts.
+#[derive(Default)]
+struct Sampled {
+    groups: Vec<Group>,
+    /// One a group where they are wanted, else none.
+    greedy: Vec<Group>,
+}
+
+/// What sampling needs to know.
+struct Sampler<'a> {
+    policy: &'a Policy,
+    graph: &'a RewardGraph,
+    rollout: &'a RolloutConfig,
+    with_greedy: bool,
+    progress: Progress,
+}
+
+impl Sampler<'_> {
+    /// Answers of all tasks.
+    fn sample(
+        &self,
+        tasks: &[Arc<Task>],
+        picture: impl Fn(&Task, usize) -> Result<Picture, DataError> + Sync,
+        key: SeedKey,
+    ) -> Result<Sampled, LearnError> {
+        let prepared = prepare(self.policy, tasks, picture)?;
+        let plan = collect_plan(self.rollout, key);
+        let mut groups = collect(self.policy, &prepared, &plan)?;
+        let mut greedy = Vec::new();
+        if self.with_greedy {
+            let plan = CollectPlan {
+                samples: 1,
+                sampling: SamplingParams::greedy(self.rollout.max_completion_length),
+                ..plan
+            };
+            greedy = collect(self.policy, &prepared, &plan)?;
+        }
+        for groups in [&mut groups, &mut greedy] {
+            if groups.is_empty() {
+                continue;
+            }
+            let mut batch: Vec<&mut [Episode]> = groups
+                .iter_mut()
+                .map(|group| group.episodes.as_mut_slice())
+                .collect();
+            self.graph.score_batch(&mut batch, self.progress);
+        }
+        Ok(Sampled { groups, greedy })
+    }
+
+    /// Answers of as many tasks that `filter` keeps as make a batch. `tasks` gives the batch at a place of the row order; a step has
+    /// places of its own, used or not, so that a resumed run goes on with the same rows.
+    fn sample_filtered(
+        &self,
+        filter: &FilterGroups,
+        mut tasks: impl FnMut(u64) -> Result<Vec<Arc<Task>>, DataError>,
+        picture: impl Fn(&Task, usize) -> Result<Picture, DataError> + Sync + Copy,
+        key: &SeedKey,
+        metrics: &mut Metrics,
+    ) -> Result<Sampled, LearnError> {
+        let most = filter.max_num_gen_batches as u64;
+        let mut kept = Sampled::default();
+        let mut sampled = Sampled::default();
+        let (mut count, mut batches) = (0, 0);
+        let mut rewards = Vec::new();
+        for attempt in 0..most {
+            let tasks = tasks(self.progress.step * most + attempt)?;
+            let wanted = tasks.len();
+            // The same row may come again, and is answered anew.
+            sampled = self.sample(&tasks, picture, key.clone().attempt(attempt))?;
+            batches += 1;
+            count += sampled.groups.len();
+            let episodes = sampled.groups.iter().flat_map(|group| &group.episodes);
+            rewards.extend(episodes.filter_map(|episode| episode.outcome.reward));
+            let keeps: Vec<bool> = sampled
+                .groups
+                .iter()
+                .map(|group| filter.keeps_group(group))
+                .collect();
+            let room = wanted - kept.groups.len();
+            let chosen = (0..keeps.len()).filter(|&i| keeps[i]).take(room);
+            for i in chosen {
+                kept.groups.push(sampled.groups[i].clone());
+                kept.greedy.extend(sampled.greedy.get(i).cloned());
+            }
+            if kept.groups.len() == wanted {
+                break;
+            }
+        }
+        metrics.set_count("filter_groups/batches", batches);
+        metrics.set(
+            "filter_groups/kept",
+            kept.groups.len() as f64 / count.max(1) as f64,
+        );
+        let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
+        metrics.set("filter_groups/reward", mean);
+        // Nothing teaches; a step without groups would be none.
+        Ok(if kept.groups.is_empty() {
+            sampled
+        } else {
+            kept
+        })
+    }
 }
 
 /// Answers to learn from.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::algorithm::{AlgorithmConfig, Preset};
 use crate::evaluation::AnswerPlan;
+pub use crate::grpo::FilterGroups;
 use crate::objective::preference::PreferenceConfig;
 use crate::optimizer::OptimConfig;
 
@@ -246,6 +247,9 @@ pub struct RolloutConfig {
     pub top_p: f32,
     /// Samples from this many most likely tokens; 0 keeps all.
     pub top_k: usize,
+    /// Replaces groups that teach nothing by others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_groups: Option<FilterGroups>,
 }
 
 impl Default for RolloutConfig {
@@ -257,6 +261,7 @@ impl Default for RolloutConfig {
             temperature: 1.0,
             top_p: 1.0,
             top_k: 0,
+            filter_groups: None,
         }
     }
 }
@@ -480,6 +485,11 @@ impl StageConfig {
             "rollout.top_p",
             "above 0 and at most 1",
         )?;
+        if let Some(filter) = &rollout.filter_groups {
+            filter
+                .check(rollout.num_generations)
+                .map_err(|e| format!("{name}: {e}"))?;
+        }
         let algorithm = self.algorithm.clone().unwrap_or_default();
         algorithm
             .check(rollout.num_generations)

@@ -530,6 +530,48 @@ fn micro_batches_add_up_to_the_whole_batch() {
 }
 
 #[test]
+fn groups_that_teach_nothing_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let filtered = |keys: &str, name: &str, more: &[&str]| {
+        let filter = format!("stage.0.rollout.filter_groups={keys}");
+        let changes = [&[filter.as_str()], more].concat();
+        metrics(&run(&grpo_recipe(folder.path(), &changes), name).folder)
+    };
+    for row in filtered("{ max_num_gen_batches = 20 }", "spread", &[]) {
+        assert_eq!(number(&row, "frac_reward_zero_std"), 0.0, "{row}");
+        let (batches, kept) = (
+            number(&row, "filter_groups/batches"),
+            number(&row, "filter_groups/kept"),
+        );
+        // The last batch may hold more than were wanted.
+        assert!(kept * batches >= 1.0 - 1e-9 && kept > 0.0, "{row}");
+        assert!(batches >= 1.0 && batches < 20.0, "{row}");
+    }
+    // Bounds that nothing meets: the last batch stands, and all were tried.
+    for row in filtered(
+        "{ max_num_gen_batches = 3, filter_low = 99.0 }",
+        "none",
+        &["stage.0.exit.max_steps=1"],
+    ) {
+        assert_eq!(number(&row, "filter_groups/batches"), 3.0);
+        assert_eq!(number(&row, "filter_groups/kept"), 0.0);
+        assert!(number(&row, "reward").is_finite());
+    }
+    // Greedy answers stay beside their groups.
+    let remax = ["stage.0.algorithm.preset=remax", "stage.0.exit.max_steps=2"];
+    for row in filtered("{}", "remax", &remax) {
+        assert!(number(&row, "loss").is_finite(), "{row}");
+    }
+    // A filter that keeps everything changes nothing but the metrics that tell of it.
+    let all = filtered("{ filter_low = -1.0, max_num_gen_batches = 1 }", "all", &[]);
+    let plain = metrics(&run(&grpo_recipe(folder.path(), &[]), "plain").folder);
+    for (a, b) in all.iter().zip(&plain) {
+        assert_eq!(number(a, "loss"), number(b, "loss"));
+        assert_eq!(number(a, "filter_groups/reward"), number(b, "reward"));
+    }
+}
+
+#[test]
 fn a_group_of_equal_rewards_teaches_nothing() {
     let folder = tempfile::tempdir().unwrap();
     // No box of four tokens: every reward is 0.

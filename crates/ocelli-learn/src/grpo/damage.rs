@@ -18,13 +18,13 @@ const PROBABILITY: f64 = 0.5;
 /// The groups' trees with every picture damaged, in the order of [`super::batch::trees`].
 pub(super) fn trees(
     session: &Session,
-    tasks: &[Arc<Task>],
     groups: &[Group],
     picture: impl Fn(&Task, usize) -> Result<Picture, DataError> + Sync,
     key: &SeedKey,
 ) -> Result<Vec<Tree>, LearnError> {
     let policy = &session.policy;
-    let prepared = prepare(policy, tasks, |task, index| {
+    let tasks: Vec<Arc<Task>> = groups.iter().map(|group| group.task.clone()).collect();
+    let prepared = prepare(policy, &tasks, |task, index| {
         let key = key.clone().task(&task.id).sample(index as u64);
         Ok(blacked_out(&picture(task, index)?, &key))
     })?;
