@@ -14,7 +14,6 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::box_text::write_box;
 use crate::config::Split;
 use crate::error::DataError;
 use crate::shapes::{Canvas, Color, Shape};

@@ -67,7 +67,8 @@ pub fn run(
             with_greedy: algorithm.estimator == AdvantageEstimator::Remax,
             progress: Progress { step, max_steps },
         };
-        let tasks = |place| data.training_tasks(order.tasks(data, place, stage.batch.size), drawn);
+        let mut tasks =
+            |place| data.training_tasks(order.tasks(data, place, stage.batch.size), drawn);
         let Sampled { groups, greedy } = match &rollout.filter_groups {
             None => sampler.sample(&tasks(step)?, picture, sampling_key)?,
             Some(filter) => {

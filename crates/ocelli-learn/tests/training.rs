@@ -545,7 +545,7 @@ fn groups_that_teach_nothing_are_replaced() {
         );
         // The last batch may hold more than were wanted.
         assert!(kept * batches >= 1.0 - 1e-9 && kept > 0.0, "{row}");
-        assert!(batches >= 1.0 && batches < 20.0, "{row}");
+        assert!((1.0..20.0).contains(&batches), "{row}");
     }
     // Bounds that nothing meets: the last batch stands, and all were tried.
     for row in filtered(

@@ -40,7 +40,7 @@ use choice::{Letter, YesNo};
 use curves::{PolygonIou, Trajectory};
 use detection::Detection;
 use driving::{Driving, MetaActionMatch, PlanConsistency};
-use form::{Readable, Repetition, Tags};
+use form::{Readable, Repetition, SoftOverlong, Tags};
 use intervals::IntervalMatch;
 use number::{Math, MeanRelativeAccuracy, Number, Percent};
 use points::{PointDistance, PointInBox, PointsAssignment, PointsInPolygon, Relation3d};
@@ -88,6 +88,7 @@ enum Kind {
     TokenF1(TokenF1),
     Repetition(Repetition),
     Readable(Readable),
+    SoftOverlong(SoftOverlong),
     GuiG1(GuiG1),
     Detection(Detection),
     VlmR1WeightedSum(VlmR1WeightedSum),
@@ -171,6 +172,7 @@ impl Kind {
             Self::TokenF1(rule) => rule,
             Self::Repetition(rule) => rule,
             Self::Readable(rule) => rule,
+            Self::SoftOverlong(rule) => rule,
             Self::GuiG1(rule) => rule,
             Self::Detection(rule) => rule,
             Self::VlmR1WeightedSum(rule) => rule,
@@ -229,7 +231,7 @@ impl Verifier {
     pub const DEFAULT_TOLERANCE: f64 = 1e-9;
 
     /// The names that recipes use, in the order of the documentation.
-    pub const NAMES: [&'static str; 45] = [
+    pub const NAMES: [&'static str; 46] = [
         "box_iou",
         "tags",
         "exact",
@@ -248,6 +250,7 @@ impl Verifier {
         "keywords",
         "token_f1",
         "repetition",
+        "soft_overlong",
         "readable",
         "gui_g1",
         "detection",

@@ -1,5 +1,6 @@
 //! Whether a turn keeps to its form.
 
+use ocelli_core::FailureKind;
 use serde::Deserialize;
 
 use super::row::{Refusal, Row, one_if};
@@ -110,6 +111,53 @@ impl Rule for Repetition {
     }
 }
 
+/// A penalty on answers that come near to the length limit, in `[−1, 0]`: 0 up to `max_completion_length − cache` tokens, then
+/// falling in a line to −1 at the limit (DAPO; Yu et al. 2025, arXiv 2503.14476, equation 13).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SoftOverlong {
+    /// Sampled tokens from which the whole penalty is due.
+    max_completion_length: usize,
+    /// Tokens before that over which it grows.
+    cache: usize,
+}
+
+impl Rule for SoftOverlong {
+    fn reads(&self) -> Reads {
+        Reads::Turn
+    }
+
+    fn check(&self) -> Result<(), String> {
+        range::count("cache", self.cache)?;
+        if self.cache > self.max_completion_length {
+            return Err(format!(
+                "`cache = {}` must be at most `max_completion_length = {}`",
+                self.cache, self.max_completion_length
+            ));
+        }
+        Ok(())
+    }
+
+    fn judge(&self, row: &Row) -> Result<f64, Refusal> {
+        let length: usize = row
+            .episode
+            .decisions()
+            .map(|turn| turn.token_ids.len())
+            .sum();
+        if length == 0 {
+            return Err(row.unjudgeable(
+                FailureKind::InputMissing,
+                "the answer's tokens are not there to be counted",
+                "give whole episodes, or leave this node out",
+            ));
+        }
+        let free = self.max_completion_length - self.cache;
+        let over = length.saturating_sub(free) as f64 / self.cache as f64;
+        // Not −0.
+        Ok(0.0 - over.min(1.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ocelli_core::Verdict;
@@ -117,6 +165,39 @@ mod tests {
 
     use super::super::tests::{refused, verifier};
     use crate::fixtures::episode;
+
+    #[test]
+    fn long_answers_pay() {
+        let rule = json!({"verifier": "soft_overlong", "max_completion_length": 20, "cache": 8});
+        let value = |tokens: usize| {
+            let mut episode = episode(None, "a");
+            episode.segments.last_mut().unwrap().token_ids = vec![7; tokens];
+            verifier(rule.clone()).verify(&episode, ocelli_core::Progress::default())
+        };
+        for (tokens, wanted) in [
+            (1, 0.0),
+            (12, 0.0),
+            (13, -0.125),
+            (16, -0.5),
+            (20, -1.0),
+            (99, -1.0),
+        ] {
+            assert_eq!(value(tokens).value(), Some(wanted), "{tokens}");
+        }
+        match value(0) {
+            Verdict::Error(error) => assert!(error.message.contains("not there to be counted")),
+            other => panic!("{other:?}"),
+        }
+        for (keys, words) in [
+            (json!({"max_completion_length": 20, "cache": 0}), "cache"),
+            (json!({"max_completion_length": 20, "cache": 21}), "at most"),
+        ] {
+            let mut rule = keys;
+            rule["verifier"] = "soft_overlong".into();
+            let error = refused(rule);
+            assert!(error.contains(words), "{error}");
+        }
+    }
 
     #[test]
     fn answers_can_be_read_or_not() {

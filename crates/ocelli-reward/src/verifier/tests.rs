@@ -335,6 +335,7 @@ pub(super) fn least(name: &str) -> Value {
         "trajectory" => json!({"metric": "vla_r1"}),
         "hit_at" => json!({"most": 3}),
         "readable" => json!({"as": "number"}),
+        "soft_overlong" => json!({"max_completion_length": 20, "cache": 5}),
         "driving" => json!({"metric": "ade", "worst": 5}),
         "plan_consistency" => json!({"step_seconds": 0.5}),
         "taxonomy" => json!({"parents": {"eczema": "inflammatory"}}),

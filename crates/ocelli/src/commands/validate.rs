@@ -181,7 +181,7 @@ fn alone(nodes: RewardConfig) -> Reward {
 }
 
 /// Verifiers whose best score is 0: they take something away from what another one gives.
-const PENALTIES: [&str; 1] = ["repetition"];
+const PENALTIES: [&str; 2] = ["repetition", "soft_overlong"];
 
 /// The verifiers alone, as they judge before shapes, gates and weights. A node of negative weight rewards its absence, so a right
 /// answer need not have it.
