@@ -83,6 +83,9 @@ pub struct Task {
     /// A whole model turn that is worse than the demonstration, for stages that learn from pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<String>,
+    /// Columns of the row that are no texts, as the data file has them; `tags` has them as texts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, serde_json::Value>,
     /// Free labels: `task`, `source`, `difficulty`, …
     #[serde(default)]
     pub tags: BTreeMap<String, String>,

@@ -1,6 +1,6 @@
 //! Changes of light, colour and place, drawn anew each time a picture is shown.
 //!
-//! Light and colour change no answer; a shift moves the boxes with the picture ([`crate::shift`]). A network that has seen a row before meets other pixels the next time, so it
+//! Light and colour change no answer; a shift moves the boxes with the picture (`shift.rs`). A network that has seen a row before meets other pixels the next time, so it
 //! cannot tell rows by their exact colours and learn the answers by heart.
 
 use ocelli_core::{Picture, SeedKey};

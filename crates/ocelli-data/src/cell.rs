@@ -66,7 +66,7 @@ impl Cell {
     }
 
     /// The value as JSON; bytes become null.
-    fn into_json(self) -> Value {
+    pub(crate) fn into_json(self) -> Value {
         match self {
             Self::Null | Self::Bytes(_) => Value::Null,
             Self::Bool(flag) => Value::Bool(flag),

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ocelli_core::{BoundingBox, Role, Target};
+use serde_json::Value;
 
 use crate::box_text::parse_box;
 use crate::cell::{Cell, Columns};
@@ -53,7 +54,42 @@ pub(crate) struct Draft {
     pub(crate) answer: Option<String>,
     /// Whole turns of the model, the better one first.
     pub(crate) pair: Option<[String; 2]>,
+    pub(crate) labels: Labels,
+}
+
+/// What a row says besides: everything as a text, and what was none as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Labels {
     pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) columns: BTreeMap<String, Value>,
+}
+
+impl Labels {
+    /// Texts as they stand, numbers and flags as JSON writes them, lists and structs as JSON. `prefix` comes before each name. A name
+    /// that is there already is replaced.
+    fn add(&mut self, prefix: &str, columns: Columns) {
+        for (name, cell) in columns.0 {
+            let name = format!("{prefix}{name}");
+            match cell {
+                Cell::Null | Cell::Bytes(_) => continue,
+                Cell::Text(text) => {
+                    self.columns.remove(&name);
+                    self.tags.insert(name, text);
+                }
+                other => {
+                    let value = other.into_json();
+                    self.tags.insert(name.clone(), value.to_string());
+                    self.columns.insert(name, value);
+                }
+            }
+        }
+    }
+
+    fn of(columns: Columns) -> Self {
+        let mut labels = Self::default();
+        labels.add("", columns);
+        labels
+    }
 }
 
 /// The layout whose columns a row has.
@@ -144,7 +180,7 @@ impl Layout<'_> {
             target: Some(target),
             answer: Some(answer),
             pair: None,
-            tags: tags(columns),
+            labels: Labels::of(columns),
         })
     }
 
@@ -180,18 +216,14 @@ impl Layout<'_> {
             "no `ground_truth` in `reward_model`: give the right answer, or remove the row",
         )?;
         let (target, answer) = self.answer(truth)?;
-        let mut tags = match columns.take("extra_info") {
-            Some(Cell::Struct(fields)) => self::tags(fields),
-            Some(other) => BTreeMap::from_iter(
-                other
-                    .into_text()
-                    .map(|text| ("extra_info".to_owned(), text)),
-            ),
-            None => BTreeMap::new(),
-        };
-        let prefixed = |(name, text)| (format!("reward_model.{name}"), text);
-        tags.extend(self::tags(reward_model).into_iter().map(prefixed));
-        tags.extend(self::tags(columns));
+        let mut labels = Labels::default();
+        match columns.take("extra_info") {
+            Some(Cell::Struct(fields)) => labels.add("", fields),
+            Some(other) => labels.add("", Columns(vec![("extra_info".to_owned(), other)])),
+            None => {}
+        }
+        labels.add("reward_model.", reward_model);
+        labels.add("", columns);
         Ok(Draft {
             question: last_question(&turns, MARKER),
             turns,
@@ -200,7 +232,7 @@ impl Layout<'_> {
             target: Some(target),
             answer: Some(answer),
             pair: None,
-            tags,
+            labels,
         })
     }
 
@@ -271,7 +303,7 @@ impl Layout<'_> {
             target,
             answer,
             pair,
-            tags: tags(columns),
+            labels: Labels::of(columns),
         })
     }
 
@@ -447,13 +479,4 @@ fn joined(parts: Vec<Cell>, marker: &str) -> Result<String, String> {
         }
     }
     Ok(text)
-}
-
-/// Columns as text: texts as they stand, numbers and flags as JSON writes them, lists and structs as JSON.
-fn tags(columns: Columns) -> BTreeMap<String, String> {
-    columns
-        .0
-        .into_iter()
-        .filter_map(|(name, cell)| Some((name, cell.into_text()?)))
-        .collect()
 }

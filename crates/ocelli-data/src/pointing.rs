@@ -263,6 +263,7 @@ pub fn generate(config: &PointingConfig, seed: u64, split: Split, index: usize) 
         target: Some(Target::Box(scene.subject().bounding_box)),
         demonstration: None,
         rejected: None,
+        columns: Default::default(),
         tags: tags
             .map(|(key, value)| (key.to_owned(), value))
             .into_iter()

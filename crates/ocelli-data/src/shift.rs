@@ -154,6 +154,7 @@ mod tests {
             target,
             demonstration: Some(demonstration.into()),
             rejected: None,
+            columns: Default::default(),
             tags: Default::default(),
         })
     }

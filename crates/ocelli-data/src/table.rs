@@ -76,7 +76,7 @@ pub(crate) fn read(
         }
         file.visit(share, &mut |number, columns| {
             let draft = put.layout.read(columns)?;
-            let kind = draft.tags.get("task").map_or("", String::as_str);
+            let kind = draft.labels.tags.get("task").map_or("", String::as_str);
             let wanted = put.tasks.is_empty() || put.tasks.iter().any(|task| task == kind);
             if !table.kinds.contains(kind) {
                 table.kinds.insert(kind.to_owned());
@@ -139,7 +139,7 @@ fn row(
         target,
         answer,
         pair,
-        tags,
+        labels,
     } = draft;
     if let Some(system) = &put.layout.config.system {
         if turns.iter().any(|(role, _)| *role == Role::System) {
@@ -185,7 +185,8 @@ fn row(
             target,
             demonstration: None,
             rejected: None,
-            tags,
+            columns: labels.columns,
+            tags: labels.tags,
         },
         question,
         answer,

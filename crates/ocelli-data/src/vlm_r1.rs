@@ -197,6 +197,7 @@ fn parse_row(text: &[u8], line: usize, put: &Put<'_>) -> Result<Row, String> {
         target: Some(target),
         demonstration: None,
         rejected: None,
+        columns: Default::default(),
         tags: tags(fields),
     };
     Ok(Row {

@@ -15,6 +15,7 @@
 //!     target: None,
 //!     demonstration: None,
 //!     rejected: None,
+//!     columns: Default::default(),
 //!     tags: Default::default(),
 //! });
 //! let mut env = Question::default();

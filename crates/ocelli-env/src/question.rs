@@ -88,6 +88,7 @@ mod tests {
             target: None,
             demonstration: None,
             rejected: None,
+            columns: Default::default(),
             tags: BTreeMap::new(),
         })
     }

@@ -82,7 +82,9 @@ pub fn run(
                 .save_episodes(&format!("{}-grpo", stage_index + 1), step + 1, episodes)?;
         }
         let episodes = groups.iter().flat_map(|g| &g.episodes);
-        unjudged.count((step, max_steps), graph.node_names(), episodes)?;
+        if let Some(told) = unjudged.count((step, max_steps), graph.node_names(), episodes)? {
+            session.observer.message(&told);
+        }
 
         // credit, objective and step
         let damaged = match algorithm.dependence {

@@ -94,7 +94,8 @@ const PATIENCE: u64 = 20;
 pub struct Unjudged(u64);
 
 impl Unjudged {
-    /// Counts step `step` (from 0) of `total` with its episodes.
+    /// Counts step `step` (from 0) of `total` with its episodes. Returns what to tell the user at the first step in a row without a
+    /// reward.
     ///
     /// # Errors
     /// After too many such steps, or when a whole stage is made of them. Names the nodes and the first verifier's error.
@@ -103,15 +104,12 @@ impl Unjudged {
         (step, total): (u64, u64),
         nodes: impl Iterator<Item = &'a str>,
         episodes: impl Iterator<Item = &'a Episode> + Clone,
-    ) -> Result<(), LearnError> {
+    ) -> Result<Option<String>, LearnError> {
         if episodes.clone().any(|e| e.outcome.reward.is_some()) {
             self.0 = 0;
-            return Ok(());
+            return Ok(None);
         }
         self.0 += 1;
-        if self.0 < PATIENCE.min(total) {
-            return Ok(());
-        }
         let verdicts = episodes.flat_map(|e| e.outcome.verdicts.iter().map(move |v| (e, v)));
         let mut errors = verdicts.filter_map(|(episode, (node, verdict))| match verdict {
             Verdict::Error(error) => Some(format!(
@@ -120,15 +118,20 @@ impl Unjudged {
             )),
             Verdict::Score { .. } | Verdict::Skip => None,
         });
+        let reason = errors.next().unwrap_or_else(|| {
+            "none of them applies to these rows: look at `when`, at `weight`, and at the rows' answers".into()
+        });
+        if self.0 < PATIENCE.min(total) {
+            let tell = self.0 == 1;
+            return Ok(tell.then(|| format!("step {}: no answer has a reward: {reason}", step + 1)));
+        }
         let nodes: Vec<String> = nodes.map(|node| format!("`{node}`")).collect();
         Err(LearnError::Unjudged {
             stage: StageKind::Grpo.name().to_owned(),
             step: step + 1,
             count: self.0,
             nodes: nodes.join(", "),
-            reason: errors.next().unwrap_or_else(|| {
-                "none of them applies to these rows: look at `when`, at `weight`, and at the rows' answers".into()
-            }),
+            reason,
         })
     }
 }
@@ -283,9 +286,11 @@ mod tests {
         let mut unjudged = Unjudged::default();
         let (known, unknown) = ([episode(None), episode(Some(0.0))], [episode(None)]);
         for step in 0..19 {
-            unjudged
+            let told = unjudged
                 .count((step, 100), nodes(), unknown.iter())
                 .unwrap();
+            assert_eq!(told.is_some(), step == 0, "{told:?}");
+            assert!(told.is_none_or(|told| told.contains("row `r1`: no box")));
         }
         // One reward begins the count anew.
         unjudged.count((19, 100), nodes(), known.iter()).unwrap();

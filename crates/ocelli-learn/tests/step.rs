@@ -165,6 +165,7 @@ fn tasks(golden: &Golden) -> Vec<Arc<Task>> {
                 target: None,
                 demonstration: None,
                 rejected: None,
+                columns: Default::default(),
                 tags: BTreeMap::new(),
             })
         })

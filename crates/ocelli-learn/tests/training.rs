@@ -531,8 +531,8 @@ fn micro_batches_add_up_to_the_whole_batch() {
 
 #[test]
 fn groups_that_teach_nothing_are_replaced() {
-    let folder = tempfile::tempdir().unwrap();
     let filtered = |keys: &str, name: &str, more: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
         let filter = format!("stage.0.rollout.filter_groups={keys}");
         let changes = [&[filter.as_str()], more].concat();
         metrics(&run(&grpo_recipe(folder.path(), &changes), name).folder)
@@ -564,6 +564,7 @@ fn groups_that_teach_nothing_are_replaced() {
     }
     // A filter that keeps everything changes nothing but the metrics that tell of it.
     let all = filtered("{ filter_low = -1.0, max_num_gen_batches = 1 }", "all", &[]);
+    let folder = tempfile::tempdir().unwrap();
     let plain = metrics(&run(&grpo_recipe(folder.path(), &[]), "plain").folder);
     for (a, b) in all.iter().zip(&plain) {
         assert_eq!(number(a, "loss"), number(b, "loss"));

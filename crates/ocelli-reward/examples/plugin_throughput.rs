@@ -76,6 +76,7 @@ fn episode(index: usize) -> Episode {
             target: Some(Target::Text("x".repeat(499) + "1")),
             demonstration: None,
             rejected: None,
+            columns: Default::default(),
             tags: BTreeMap::from([
                 ("source".to_owned(), "example".to_owned()),
                 ("task".to_owned(), "count".to_owned()),

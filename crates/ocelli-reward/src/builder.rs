@@ -107,6 +107,9 @@ impl Builder<'_> {
                 });
             }
         };
+        if let Some(key) = not_a_number(&config.settings) {
+            return Err(self.bad(key, "nan, inf or null".to_owned(), "a finite number"));
+        }
         let takes_of = !matches!(source, Source::Verifier(_) | Source::Service(_));
         let takes_values = matches!(source, Source::Ladder { .. });
         let takes_scope = matches!(source, Source::Transform { .. });
@@ -263,6 +266,20 @@ impl Builder<'_> {
             key: key.to_owned(),
         }
     }
+}
+
+/// The first key that holds null. TOML has none, and JSON, in which keys are kept, has no other way to write nan and infinities.
+fn not_a_number(settings: &Map<String, Value>) -> Option<&str> {
+    fn within(value: &Value) -> bool {
+        match value {
+            Value::Null => true,
+            Value::Array(items) => items.iter().any(within),
+            Value::Object(fields) => fields.values().any(within),
+            _ => false,
+        }
+    }
+    let found = settings.iter().find(|(_, value)| within(value));
+    found.map(|(key, _)| key.as_str())
 }
 
 /// The nearest of `names`, or all of them.

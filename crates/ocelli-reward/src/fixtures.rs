@@ -15,6 +15,7 @@ pub(crate) fn episode(target: Option<Target>, text: &str) -> Episode {
             target,
             demonstration: None,
             rejected: None,
+            columns: Default::default(),
             tags: BTreeMap::from([("task".to_owned(), "ref".to_owned())]),
         }),
         sample: 0,

@@ -260,7 +260,8 @@ impl RewardGraph {
                 Verdict::Error(_) => return None,
             }
         }
-        reward
+        // Weights may be too large for a sum.
+        reward.filter(|reward| reward.is_finite())
     }
 
     fn sample_weight(&self, verdicts: &[&Verdict]) -> f64 {
@@ -292,6 +293,22 @@ mod tests {
         let mut episode = episode(Some(box_target([0.0, 0.0, 10.0, 10.0])), TURN);
         graph(nodes).score(&mut episode);
         episode
+    }
+
+    #[test]
+    fn what_is_not_finite_is_an_error() {
+        let huge = r#"[{ verifier = "tags", shape = { affine = [1e308, 1e308] } }]"#;
+        let sum = r#"[{ verifier = "tags", weight = 1e308 }, { verifier = "tags", name = "b", weight = 1e308 }]"#;
+        for (nodes, errs) in [(huge, true), (sum, false)] {
+            let written: toml::Table = toml::from_str(&format!("reward = {nodes}")).unwrap();
+            let nodes: crate::RewardConfig = written["reward"].clone().try_into().unwrap();
+            let graph = RewardGraph::new(&nodes).unwrap();
+            let mut group = [episode(None, "<think>a</think><answer>b</answer>")];
+            graph.score_batch(&mut [&mut group], Progress::default());
+            assert_eq!(group[0].outcome.reward, None);
+            let verdict = &group[0].outcome.verdicts["tags"];
+            assert_eq!(matches!(verdict, Verdict::Error(_)), errs, "{verdict:?}");
+        }
     }
 
     #[test]

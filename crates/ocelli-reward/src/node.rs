@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use ocelli_core::{Episode, Progress, Schedule, Task, Verdict};
+use ocelli_core::{Episode, FailureKind, Progress, Schedule, Task, Verdict, VerifierError};
 
 use crate::Verifier;
 use crate::combine::{combine, transform};
@@ -189,10 +189,23 @@ impl Node {
             Verdict::Error(_) => return self.shut(index, before).unwrap_or(verdict),
         };
         match self.shut(index, before) {
-            None => Verdict::Score {
-                value: self.shape.map_or(value, |shape| shaped(shape, value)),
-                parse_failure,
-            },
+            None => {
+                let value = self.shape.map_or(value, |shape| shaped(shape, value));
+                if !value.is_finite() {
+                    return Verdict::Error(VerifierError {
+                        kind: FailureKind::Internal,
+                        message: format!(
+                            "`{}` comes to {value}, which is no score; look at its `shape` and at what it reads",
+                            self.name
+                        ),
+                        retryable: false,
+                    });
+                }
+                Verdict::Score {
+                    value,
+                    parse_failure,
+                }
+            }
             Some(Verdict::Score { value, .. }) => Verdict::Score {
                 value,
                 parse_failure,

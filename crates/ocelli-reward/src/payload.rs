@@ -31,6 +31,7 @@ pub use code::{Code, parse_code};
 pub use failure::ParseFailure;
 pub use frame_boxes::{FrameBoxes, parse_frame_boxes};
 pub use integers::parse_integers;
+pub(crate) use interval::clock_time;
 pub use interval::{parse_interval, parse_intervals};
 pub use layout::{PlacedObject, parse_layout};
 pub use letter::{parse_letter, parse_yes_no};

@@ -99,6 +99,7 @@ impl ScoreItem {
             target,
             demonstration: None,
             rejected: None,
+            columns: Default::default(),
             tags: self.tags,
         };
         Ok(Episode {

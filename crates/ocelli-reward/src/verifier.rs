@@ -24,7 +24,7 @@ mod text;
 mod tracks;
 mod worlds;
 
-use ocelli_core::{Episode, Progress, Verdict};
+use ocelli_core::{Episode, Frame, Progress, Verdict};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -138,6 +138,11 @@ trait Rule {
     /// What is wrong with its keys, in words that say how to mend them.
     fn check(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// Whether it counts in whole pixels, so that a picture of side 1 has no place for its boxes.
+    fn counts_pixels(&self) -> bool {
+        false
     }
 
     /// What is wrong with where the answer stands.
@@ -299,6 +304,13 @@ impl Verifier {
     pub(crate) fn check(&self) -> Result<(), String> {
         let rule = self.kind.rule();
         rule.check()?;
+        if rule.counts_pixels() && self.frames.target == Frame::Unit {
+            return Err(
+                "`target_frame = \"unit\"` has no pixels, and an overlap of at most one pixel counts as none here: give targets in \
+                 another frame, or choose `overlap = \"iou\"` where there is a choice"
+                    .to_owned(),
+            );
+        }
         rule.check_place(&self.place)
     }
 

@@ -23,6 +23,7 @@ fn episode(id: &str, answer: &str, target: Option<Target>) -> Episode {
             target,
             demonstration: None,
             rejected: None,
+            columns: Default::default(),
             tags: BTreeMap::new(),
         }),
         sample: 0,

@@ -126,6 +126,7 @@ fn task(id: &str, target: Option<Target>) -> Task {
         target,
         demonstration: None,
         rejected: None,
+        columns: Default::default(),
         tags: BTreeMap::from([("source".to_owned(), "geo3k".to_owned())]),
     }
 }

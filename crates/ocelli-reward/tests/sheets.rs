@@ -199,6 +199,7 @@ fn scored(graph: &RewardGraph, case: &Case) -> Vec<Episode> {
         }),
         demonstration: None,
         rejected: None,
+        columns: Default::default(),
         tags: case.tags.clone(),
     });
     let sizes = |size: &[u32; 2]| FrameSizes::new(*size, *size).expect("a size above 0");

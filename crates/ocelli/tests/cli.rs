@@ -652,6 +652,68 @@ fn recorded_episodes_are_rescored_as_they_were_scored_live() {
     assert_eq!(fs::read_to_string(here.join("new.jsonl")).unwrap(), written);
 }
 
+/// The example of the page, and what is told of answers that cannot be judged.
+#[test]
+fn answers_of_ones_own_are_scored() {
+    let folder = workplace();
+    let here = folder.path();
+    let page = include_str!("../../../docs/scoring.md");
+    let block = page.split("$ cat answers.jsonl\n").nth(1).unwrap();
+    let (answers, rest) = block.split_once("$ cat reward.toml\n").unwrap();
+    let reward = rest.split_once("$ ocelli").unwrap().0;
+    fs::write(here.join("answers.jsonl"), answers).unwrap();
+    fs::write(here.join("reward.toml"), reward).unwrap();
+    let scored = [
+        "score",
+        "answers.jsonl",
+        "--reward",
+        "reward.toml",
+        "--json",
+    ];
+    let lines: Vec<Value> = succeed(here, &scored)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["id"].as_str().unwrap(),
+                line["sample"].as_u64().unwrap(),
+                line["reward"].as_f64().unwrap(),
+            )
+        })
+        .collect();
+    // IoU 1 and tags; IoU 30·40 / 2000 and no tags; the number, and no tags.
+    assert_eq!(told, [("r1", 0, 1.5), ("r1", 1, 0.6), ("r2", 0, 1.0)]);
+
+    fs::write(
+        here.join("text.jsonl"),
+        "{\"response\": \"<answer>a</answer>\", \"answer\": \"no box\"}\n",
+    )
+    .unwrap();
+    fs::write(here.join("box.toml"), "reward = [\"box_iou\"]").unwrap();
+    let said = ocelli(here, &["score", "text.jsonl", "--reward", "box.toml"]);
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    assert!(
+        said.stderr.contains("`box_iou`, the first error: task `1`"),
+        "{}",
+        said.stderr
+    );
+    for (line, wanted) in [
+        ("{\"respons\": \"a\"}", "unknown field `respons`"),
+        ("{\"answer\": \"a\"}", "give a `response`"),
+        ("{", "not JSON"),
+    ] {
+        fs::write(here.join("bad.jsonl"), line).unwrap();
+        let text = fail(here, &["score", "bad.jsonl", "--reward", "box.toml"], 2);
+        assert!(
+            text.contains("bad.jsonl, line 1") && text.contains(wanted),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn records_that_cannot_be_rescored_are_named() {
     let folder = workplace();
@@ -660,7 +722,7 @@ fn records_that_cannot_be_rescored_are_named() {
     fs::write(here.join("empty.jsonl"), "").unwrap();
     fs::create_dir(here.join("none")).unwrap();
     for (file, wanted) in [
-        ("bad.jsonl", "bad.jsonl, line 2: no episode"),
+        ("bad.jsonl", "bad.jsonl, line 2: no answer"),
         ("empty.jsonl", "empty.jsonl: no episodes"),
         ("none", "none: no .jsonl file in this folder"),
         ("missing.jsonl", "missing.jsonl: No such file"),
@@ -776,7 +838,27 @@ fn rows_are_validated_by_their_own_answers() {
         let text = fail(here, &arguments, 2);
         assert!(text.contains(wanted), "{arguments:?}: {text}");
     }
-    let text = fail(here, &["validate", "missing.jsonl"], 1);
+    for (reward, wanted) in [
+        (
+            "reward = [ { verifier = \"exact\", when = { task = \"wich\" } } ]",
+            "applies to no row",
+        ),
+        (
+            "reward = [ { verifier = \"number\", tolerance = nan } ]",
+            "`tolerance`",
+        ),
+    ] {
+        fs::write(here.join("dead.toml"), reward).unwrap();
+        let text = fail(
+            here,
+            &["validate", "rows.jsonl", "--reward", "dead.toml"],
+            2,
+        );
+        assert!(text.contains(wanted), "{text}");
+    }
+    let text = fail(here, &["validate", "rows.jsonl", "--full-marks", "nan"], 2);
+    assert!(text.contains("--full-marks"), "{text}");
+    let text = fail(here, &["validate", "missing.jsonl"], 2);
     assert!(text.contains("missing.jsonl"), "{text}");
 }
 

@@ -34,6 +34,23 @@ pub fn parse_intervals(text: &str) -> Result<Vec<Interval>, ParseFailure> {
     }
 }
 
+/// The one clock time of `text`, `mm:ss` or `hh:mm:ss` with a fraction, in seconds; `None` where it holds none or more numbers.
+pub(crate) fn clock_time(text: &str) -> Option<Result<f64, ParseFailure>> {
+    let at = text.find(|c: char| c.is_ascii_digit())?;
+    let mut cursor = Cursor(&text[at..]);
+    let time = time(&mut cursor)?;
+    let written = &text[at..text.len() - cursor.0.len()];
+    if !written.contains(':') || cursor.0.contains(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let negative = text[..at].ends_with(['-', '\u{2212}']);
+    Some(if negative {
+        Err(ParseFailure::NegativeTime)
+    } else {
+        time
+    })
+}
+
 type Found<'a> = Box<dyn Iterator<Item = Result<Interval, ParseFailure>> + 'a>;
 
 /// Objects with named times first, because prose would find other numbers between theirs; all else as prose.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ocelli_core::{BoundingBox, Episode, ImageSource, Message, Part, Role, Target};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Style;
 
@@ -15,11 +16,19 @@ pub(crate) struct Row<'a> {
     /// Tokens of the last turn, which `response` is the text of.
     response_length: usize,
     target: Option<Truth<'a>>,
-    columns: &'a BTreeMap<String, String>,
+    columns: BTreeMap<&'a str, Column<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Vec<ChatMessage<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_ids: Option<&'a [u32]>,
+}
+
+/// A column of the data file as it is, or a tag.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Column<'a> {
+    Text(&'a str),
+    Other(&'a Value),
 }
 
 #[derive(Serialize)]
@@ -69,7 +78,14 @@ impl<'a> Row<'a> {
                 Target::Text(text) => Truth::Text(text),
                 Target::Box(corners) => Truth::Box(corners),
             }),
-            columns: &task.tags,
+            columns: {
+                let texts = task.tags.iter().map(|(n, v)| (n.as_str(), Column::Text(v)));
+                let others = task
+                    .columns
+                    .iter()
+                    .map(|(n, v)| (n.as_str(), Column::Other(v)));
+                texts.chain(others).collect()
+            },
             messages: is_trl.then(|| {
                 let message = |message| ChatMessage::new(message, &task.images);
                 task.messages.iter().map(message).collect()
@@ -144,6 +160,12 @@ mod tests {
             "id": "row-1", "response": "five", "response_length": 1, "target": "4", "columns": { "task": "ref" },
         });
         assert_eq!(row, wanted);
+        let mut typed = episode(Some(text_target("4")), "five");
+        let task = Arc::make_mut(&mut typed.task);
+        task.tags.insert("level".into(), "2".into());
+        task.columns.insert("level".into(), json!(2));
+        let row = written(&typed, Style::Trl);
+        assert_eq!(row["columns"], json!({"task": "ref", "level": 2}));
         let mut silent = episode(Some(box_target([1.0, 2.0, 3.5, 4.0])), "");
         silent.segments.clear();
         let row = written(&silent, Style::Trl);

@@ -26,6 +26,10 @@ impl Rule for BoxIou {
         Reads::Places
     }
 
+    fn counts_pixels(&self) -> bool {
+        self.overlap == Overlap::PixelIou
+    }
+
     fn check(&self) -> Result<(), String> {
         match &self.threshold {
             Some(threshold) => range::share_schedule("threshold", threshold),
@@ -51,6 +55,10 @@ pub(super) struct GuiG1 {}
 impl Rule for GuiG1 {
     fn reads(&self) -> Reads {
         Reads::Places
+    }
+
+    fn counts_pixels(&self) -> bool {
+        true
     }
 
     fn judge(&self, row: &Row) -> Result<f64, Refusal> {

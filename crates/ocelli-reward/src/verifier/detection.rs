@@ -123,6 +123,10 @@ impl Rule for Detection {
         Reads::Places
     }
 
+    fn counts_pixels(&self) -> bool {
+        self.overlap == Some(Overlap::PixelIou)
+    }
+
     fn check(&self) -> Result<(), String> {
         if !self.summary.matches() {
             let with = "a `summary` that matches no pairs";

@@ -90,6 +90,12 @@ impl Rule for Driving {
         };
         if self.metric == Jerk {
             let found = row.read(parse_trajectory)?;
+            if found.len() < 4 {
+                return Err(Refusal::Unparsed(
+                    "jerk is a third difference: a path of four points or more is needed"
+                        .to_owned(),
+                ));
+            }
             let step = self.step_seconds.unwrap_or(1.0);
             return Ok(shaped(mean_squared_jerk(&found, step)));
         }
@@ -101,6 +107,18 @@ impl Rule for Driving {
             (_, obstacles) => obstacles.unwrap_or_default(),
         };
         let found = row.read(parse_trajectory)?;
+        // A path that stops early has not passed what comes later.
+        let moments = obstacles
+            .iter()
+            .map(Vec::len)
+            .chain([target.path.len()])
+            .max();
+        if self.metric == Collision && found.len() < moments.unwrap_or(0) {
+            return Err(Refusal::Unparsed(format!(
+                "the path has {} points, and there are obstacles for more moments",
+                found.len()
+            )));
+        }
         let radius = self.radius.unwrap_or_default();
         Ok(match self.metric {
             Ade => shaped(average_displacement(&found, &target.path)),
@@ -276,8 +294,16 @@ mod tests {
         scores(
             jerk,
             "",
-            &[("[[0, 0], [1, 0], [8, 0], [27, 0]]", 0.5), (straight, 1.0)],
+            &[
+                ("[[0, 0], [1, 0], [8, 0], [27, 0]]", 0.5),
+                ("[[0, 0], [5, 0], [10, 0], [15, 0]]", 1.0),
+            ],
         );
+        let jerk = json!({"verifier": "driving", "metric": "jerk", "worst": 72, "step_seconds": 1});
+        unread(jerk, "", "[[0, 0], [1, 0], [2, 0]]", "four points");
+        // Stopping early is no way around an obstacle.
+        let hit = json!({"verifier": "driving", "metric": "collision", "radius": 2});
+        unread(hit, target, "[[0, 0]]", "more moments");
         for (keys, message) in [
             (json!({"metric": "ade"}), "`worst` is missing"),
             (

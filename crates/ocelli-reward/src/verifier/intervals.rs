@@ -6,7 +6,7 @@ use super::row::{Refusal, Row, one_if};
 use super::{Rule, range};
 use crate::measure::intervals::{Interval, boundary_error, onset_hit};
 use crate::measure::shape::{exponential, ramp};
-use crate::payload::{ParseFailure, parse_interval, parse_number};
+use crate::payload::{ParseFailure, clock_time, parse_interval, parse_number};
 
 /// How near a span of time is to the target's, in `[0, 1]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -106,7 +106,10 @@ impl Rule for IntervalMatch {
 fn moment(text: &str) -> Result<Interval, ParseFailure> {
     match parse_interval(text) {
         Err(ParseFailure::NoInterval) => {
-            let time = parse_number(text)?;
+            let time = match clock_time(text) {
+                Some(time) => time?,
+                None => parse_number(text)?,
+            };
             if time < 0.0 {
                 return Err(ParseFailure::NegativeTime);
             }
@@ -162,6 +165,13 @@ mod tests {
             &[("6-20", 1.0), ("6.5-9", 0.0), ("4.5", 1.0)],
         );
         unread(onset.clone(), "5", "soon", "number");
+        // A time alone may be a clock's.
+        scores(
+            onset.clone(),
+            "70",
+            &[("1:10", 1.0), ("at 0:01:09.5 s", 1.0), ("1:20", 0.0)],
+        );
+        scores(onset.clone(), "0:10", &[("10", 1.0)]);
         bad_target(onset, "soon", "cannot be read");
         let near = json!({"verifier": "interval", "metric": "exponential"});
         // Two seconds: 1/e.

@@ -28,6 +28,10 @@ impl Rule for VlmR1WeightedSum {
         Reads::Places
     }
 
+    fn counts_pixels(&self) -> bool {
+        true
+    }
+
     fn judge(&self, row: &Row) -> Result<f64, Refusal> {
         let gold = row.target_boxes(self.labels)?;
         let found = row.read_boxes(self.labels, &row.places()?)?;

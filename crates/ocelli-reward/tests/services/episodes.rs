@@ -90,6 +90,7 @@ pub(crate) fn answer(id: &str, text: &str) -> Episode {
             target: Some(Target::Text("4".to_owned())),
             demonstration: None,
             rejected: None,
+            columns: Default::default(),
             tags: BTreeMap::from([("task".to_owned(), "count".to_owned())]),
         }),
         sample: 0,

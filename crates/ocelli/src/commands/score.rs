@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use ocelli_core::{Episode, Verdict};
+use ocelli_reward::protocol::ScoreItem;
+use serde_json::Value;
 
 use super::reward_file::RewardArguments;
 use super::{misuse, print};
@@ -16,8 +18,8 @@ use crate::score_table::{Scored, format_score_table, summarise};
 /// Arguments of `ocelli score`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Files of episodes, one JSON object a line as in a run's `episodes/`, or folders of such files. The episodes of a file are one
-    /// batch, those of one prompt stand together.
+    /// Files with one JSON object a line, or folders of such files: answers as the verifier server takes them (`response`, `answer` or
+    /// `target`, `tags`, `id`, `group`), or episodes as in a run's `episodes/`. A file is one batch, answers to one prompt stand together.
     #[arg(required = true)]
     episodes: Vec<PathBuf>,
     #[command(flatten)]
@@ -77,13 +79,34 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(out) = out {
         out.finish()?;
     }
-    if arguments.json {
-        return Ok(());
+    if !arguments.json {
+        print(&format_score_table(&summarise(
+            &scored,
+            arguments.by.as_deref(),
+        )))?;
     }
-    print(&format_score_table(&summarise(
-        &scored,
-        arguments.by.as_deref(),
-    )))
+    tell_errors(&scored)
+}
+
+/// Says the first error of each node on stderr.
+///
+/// # Errors
+/// When nothing at all could be judged.
+fn tell_errors(scored: &[Scored]) -> anyhow::Result<()> {
+    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, verdict) in scored.iter().flat_map(|s| &s.verdicts) {
+        if let Verdict::Error(error) = verdict {
+            first.entry(name).or_insert(&error.message);
+        }
+    }
+    for (name, message) in &first {
+        // Nobody reads a closed stderr.
+        let _ = writeln!(std::io::stderr(), "`{name}`, the first error: {message}");
+    }
+    if scored.iter().all(|s| s.reward.is_none()) && !first.is_empty() {
+        anyhow::bail!("no answer could be judged");
+    }
+    Ok(())
 }
 
 /// Whether two neighbours in a file are samples of one prompt: the same row, the second with a later sample number. A row that
@@ -142,24 +165,58 @@ fn read(path: &Path) -> anyhow::Result<Vec<Episode>> {
         misuse(format!("{}, line {line}: {problem}", path.display()))
     };
     let file = File::open(path).map_err(|e| misuse(format!("{}: {e}", path.display())))?;
-    let mut episodes = Vec::new();
+    let mut episodes: Vec<Episode> = Vec::new();
     for (index, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(|e| at(index + 1, e.to_string()))?;
         if line.trim().is_empty() {
             continue;
         }
-        let episode = serde_json::from_str(&line).map_err(|e| {
-            at(
-                index + 1,
-                format!("no episode ({e}); each line is one record as `ocelli train` writes them"),
-            )
-        })?;
+        let mut episode = episode(&line, index + 1).map_err(|problem| at(index + 1, problem))?;
+        if let Some(before) = episodes.last()
+            && is_answer(&episode)
+            && is_answer(before)
+            && before.task.id == episode.task.id
+        {
+            episode.sample = before.sample + 1;
+        }
         episodes.push(episode);
     }
     if episodes.is_empty() {
         return Err(misuse(format!("{}: no episodes", path.display())));
     }
     Ok(episodes)
+}
+
+/// The episode of a line: a record, or an answer with what is needed to judge it. An answer's row is named by its `id`, else by its
+/// `group`, else by the line.
+fn episode(line: &str, number: usize) -> Result<Episode, String> {
+    let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON ({e})"))?;
+    if value.get("segments").is_some() {
+        return serde_json::from_value(value).map_err(|e| {
+            format!(
+                "no episode ({e}); a line with `segments` is a record as `ocelli train` writes them"
+            )
+        });
+    }
+    let item: ScoreItem = serde_json::from_value(value).map_err(|e| {
+        format!(
+            "no answer ({e}); give {{\"response\": …, \"answer\": …}}, with `tags` that are texts"
+        )
+    })?;
+    let name = item.id.clone().or_else(|| item.group.clone());
+    let named = ScoreItem {
+        id: Some(name.unwrap_or_else(|| number.to_string())),
+        ..item
+    };
+    named.into_episode(number)
+}
+
+/// Whether the line was an answer and no record, which has tokens and knows its place in its group.
+fn is_answer(episode: &Episode) -> bool {
+    episode
+        .segments
+        .iter()
+        .all(|segment| segment.token_ids.is_empty())
 }
 
 /// The file of `--out`. It is written under another name and then renamed, so that it may be one of the files that are read, and

@@ -7,7 +7,7 @@ use clap::Args;
 use ocelli_core::{Call, Episode, Finish, Frame, FrameSizes, Outcome, Progress, Segment};
 use ocelli_core::{SegmentKind, Target, Task, Verdict};
 use ocelli_data::{Dataset, box_text};
-use ocelli_learn::LearnError;
+use ocelli_learn::preflight;
 use ocelli_learn::recipe::StageKind;
 use ocelli_reward::{NodeConfig, RewardConfig, RewardGraph};
 use serde::Serialize;
@@ -82,12 +82,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "--template: `{answer}` is missing; write it where the row's answer belongs",
         ));
     }
+    if !arguments.full_marks.is_finite() {
+        return Err(misuse(format!(
+            "--full-marks {}: give a number",
+            arguments.full_marks
+        )));
+    }
     let mut found = Found::default();
     for (data, reward, forgiving) in checks(arguments)? {
         let reward = Reward {
             nodes: plain(&reward.nodes)?,
             ..reward
         };
+        preflight::check_when("the reward", &reward.nodes, &data)
+            .map_err(|e| misuse(e.to_string()))?;
         let graph = reward.start()?;
         let turn = Turn::of(&reward.nodes, &arguments.template)?;
         validate(
@@ -128,8 +136,8 @@ fn checks(arguments: &Arguments) -> anyhow::Result<Vec<(Dataset, Reward, bool)>>
                 "--data goes with a recipe; the rows are given already",
             ));
         }
-        let data =
-            ocelli_data::load(&rows_of(given), Path::new(""), 0).map_err(LearnError::from)?;
+        let data = ocelli_data::load(&rows_of(given), Path::new(""), 0)
+            .map_err(|e| misuse(e.to_string()))?;
         return Ok(vec![match &arguments.reward {
             Some(file) => (data, read_reward(file, arguments.stage)?, false),
             None if arguments.stage.is_some() => {
@@ -156,7 +164,7 @@ fn checks(arguments: &Arguments) -> anyhow::Result<Vec<(Dataset, Reward, bool)>>
         .map(|(_, stage)| {
             let data = ocelli_data::load(&stage.data, &root, recipe.run.seed);
             Ok((
-                data.map_err(LearnError::from)?,
+                data.map_err(|e| misuse(e.to_string()))?,
                 alone(stage.reward.clone()),
                 false,
             ))
@@ -268,6 +276,13 @@ fn faults(
     let judged = verdicts
         .iter()
         .any(|(_, verdict)| verdict.value().is_some());
+    if verdicts
+        .iter()
+        .all(|(_, verdict)| matches!(verdict, Verdict::Skip))
+    {
+        let reason = "no verifier of the reward judges it: look at `when`".to_owned();
+        return vec![failure(None, None, reason)];
+    }
     let faults = verdicts
         .into_iter()
         .filter_map(|(name, verdict)| match verdict {
