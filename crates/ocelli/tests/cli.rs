@@ -815,7 +815,7 @@ fn rows_are_validated_by_their_own_answers() {
     fs::write(
         here.join("frames.toml"),
         "reward = [ { verifier = \"box_iou\", frame = \"per_thousand\", when = { source = \"boxes\" } }, \
-         { verifier = \"repetition\" } ]",
+         { verifier = \"tags\" }, { verifier = \"repetition\" } ]",
     )
     .unwrap();
     succeed(here, &["validate", "rows.jsonl", "--reward", "frames.toml"]);
@@ -845,7 +845,7 @@ fn rows_are_validated_by_their_own_answers() {
         ),
         (
             "reward = [ { verifier = \"number\", tolerance = nan } ]",
-            "`tolerance`",
+            "`tolerance = nan",
         ),
     ] {
         fs::write(here.join("dead.toml"), reward).unwrap();

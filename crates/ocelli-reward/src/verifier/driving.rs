@@ -303,7 +303,7 @@ mod tests {
         unread(jerk, "", "[[0, 0], [1, 0], [2, 0]]", "four points");
         // Stopping early is no way around an obstacle.
         let hit = json!({"verifier": "driving", "metric": "collision", "radius": 2});
-        unread(hit, target, "[[0, 0]]", "more moments");
+        unread(hit, target, "[[0, 0], [1, 0]]", "more moments");
         for (keys, message) in [
             (json!({"metric": "ade"}), "`worst` is missing"),
             (
