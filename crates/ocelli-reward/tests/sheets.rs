@@ -274,6 +274,51 @@ fn every_system_is_accounted_for_once() {
     );
 }
 
+/// The line of the documentation's table that a system has: its nodes in the order in which its file names them first.
+fn table_line(file: &str, sheet: &Sheet) -> String {
+    let mut nodes: Vec<String> = Vec::new();
+    let lists = sheet.part.iter().flat_map(|part| part.reward.iter());
+    for node in lists {
+        let combine = node.combine.as_ref().map(|how| serde_json::json!(how));
+        let transform = node.transform.as_ref().map(|how| serde_json::json!(how));
+        let named = |value: serde_json::Value| value.as_str().map(str::to_owned);
+        let name = node.verifier.clone();
+        let name = name.or(combine.or(transform).and_then(named));
+        nodes.extend(name.filter(|name| !nodes.contains(name)));
+    }
+    let nodes: Vec<String> = nodes.iter().map(|node| format!("`{node}`")).collect();
+    let stem = file.trim_end_matches(".toml");
+    format!(
+        "| {} | {} | [{stem}](../crates/ocelli-reward/tests/sheets/{file}) |\n",
+        sheet.system,
+        nodes.join(", ")
+    )
+}
+
+/// The table of systems says what the files say. With `UPDATE_TABLES=1` it is written anew.
+#[test]
+fn the_table_of_systems_is_that_of_the_sheets() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rewards.md");
+    let text = std::fs::read_to_string(&page).expect("the page is in the repository");
+    let (before, rest) = text
+        .split_once("| system | nodes | file |\n|---|---|---|\n")
+        .expect("the page has the table");
+    let (table, after) = rest.split_once("\n\n").expect("text follows the table");
+    let wanted: String = sheets()
+        .iter()
+        .map(|(file, sheet)| table_line(file, sheet))
+        .collect();
+    if std::env::var_os("UPDATE_TABLES").is_some() {
+        let text = format!("{before}| system | nodes | file |\n|---|---|---|\n{wanted}\n{after}");
+        std::fs::write(&page, text).expect("the page can be written");
+        return;
+    }
+    for (found, wanted) in table.lines().zip(wanted.lines()) {
+        assert_eq!(found, wanted, "write the table anew with UPDATE_TABLES=1");
+    }
+    assert_eq!(table.lines().count(), wanted.lines().count());
+}
+
 #[test]
 fn rewards_are_those_of_the_sheets() {
     let mut wrong = Vec::new();
