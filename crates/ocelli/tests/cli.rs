@@ -700,6 +700,19 @@ fn answers_of_ones_own_are_scored() {
         "{}",
         said.stderr
     );
+    let text = fail(
+        here,
+        &[
+            "score",
+            "answers.jsonl",
+            "--reward",
+            "reward.toml",
+            "--step",
+            "6",
+        ],
+        2,
+    );
+    assert!(text.contains("--max-steps"), "{text}");
     for (line, wanted) in [
         ("{\"respons\": \"a\"}", "unknown field `respons`"),
         ("{\"answer\": \"a\"}", "give a `response`"),

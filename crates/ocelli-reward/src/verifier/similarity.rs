@@ -122,6 +122,10 @@ enum RougeMetric {
 impl Rule for Rouge {
     fn judge(&self, row: &Row) -> Result<f64, Refusal> {
         let accepted = row.accepted(self.any_of)?;
+        let wordless = |text: &&String| !text.contains(|c: char| c.is_ascii_alphanumeric());
+        if let Some(text) = accepted.iter().find(wordless) {
+            return Err(row.unreadable_target(text, "ROUGE knows words of a to z and 0 to 9 only"));
+        }
         let found = row.answer()?;
         row.measured(best(&accepted, |gold| match self.metric {
             RougeMetric::Mean => mean_rouge(&found, gold, self.stem),
@@ -236,6 +240,7 @@ mod tests {
                 &[("A red car.", 1.0), ("a red bus", part), ("x", 0.0)],
             );
         }
+        bad_target(json!({"verifier": "rouge"}), "日本語", "ROUGE knows words");
         let stem = json!({"verifier": "rouge", "metric": "rouge_1", "stem": true, "any_of": true});
         scores(stem, r#"["stopping", "dog"]"#, &[("stopped", 1.0)]);
         assert!(refused(json!({"verifier": "rouge", "metric": "rouge_3"})).contains("rouge_3"));

@@ -48,6 +48,12 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let reward = arguments.reward.read()?;
     let progress = reward.progress(arguments.step, arguments.max_steps);
+    if arguments.step > 0 && arguments.step >= progress.max_steps {
+        return Err(misuse(format!(
+            "--step {}: steps count from 0 and there are {}; give a smaller one, or --max-steps",
+            arguments.step, progress.max_steps
+        )));
+    }
     let graph = reward.start()?;
     let files = files(&arguments.episodes)?;
     let mut out = arguments.out.as_deref().map(Out::create).transpose()?;
