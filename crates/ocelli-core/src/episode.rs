@@ -112,6 +112,30 @@ pub struct Episode {
 }
 
 impl Episode {
+    /// An episode of one turn that is an answer, as a sampler would have ended it. Its log-probabilities are not known and stand as 0, so
+    /// it can be judged and not learnt from; `token_ids` may be empty where they are not known either.
+    pub fn of_answer(task: Arc<Task>, text: impl Into<String>, token_ids: Vec<u32>) -> Self {
+        let text = text.into();
+        Self {
+            task,
+            sample: 0,
+            pictures: Vec::new(),
+            segments: vec![Segment {
+                parent: None,
+                kind: SegmentKind::Decision {
+                    behavior_logprobs: vec![0.0; token_ids.len()],
+                    policy_version: 0,
+                    finish: Finish::Stop,
+                    call: Call::Answer { text: text.clone() },
+                },
+                train_mask: vec![true; token_ids.len()],
+                token_ids,
+                text,
+            }],
+            outcome: Outcome::default(),
+        }
+    }
+
     /// The text of the policy's last turn, or `""`.
     pub fn answer_text(&self) -> &str {
         self.decisions().last().map_or("", |s| s.text.as_str())

@@ -67,7 +67,7 @@ pub enum Target {
 }
 
 /// One row: what the model sees, what is right, and what the row is about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// Unique inside its data set; names the row in errors and keys its random streams.
     pub id: String,

@@ -200,7 +200,13 @@ impl DataConfig {
     /// # Errors
     /// If there is no source or two, a value makes no sense, or a key would have no effect.
     pub fn check(&self) -> Result<(), DataError> {
-        self.source()?;
+        let source = self.source()?;
+        if matches!(source, Source::Generated { .. }) && self.augment.is_some_and(|a| a.shift > 0) {
+            return Err(DataError::config(
+                "augment",
+                "`shift` has no place beside a generator, whose demonstrations say in words where things are: raise `rows` instead",
+            ));
+        }
         self.templates()?;
         for (key, noise) in [
             ("label_noise", &self.label_noise),
@@ -432,6 +438,10 @@ mod tests {
             ("generator = 'pointing'\nimage_dir = 'a'", "data.image_dir"),
             ("generator = 'pointing'\ntasks = ['ref']", "data.tasks"),
             ("path = 'a'\nlabel_noise = {}", "data.label_noise"),
+            (
+                "generator = 'pointing'\nrows = 9\naugment = { shift = 4 }",
+                "data.augment",
+            ),
         ] {
             let error = refused(text);
             assert!(error.contains(key), "{text}: {error}");

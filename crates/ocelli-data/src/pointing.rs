@@ -261,13 +261,11 @@ pub fn generate(config: &PointingConfig, seed: u64, split: Split, index: usize) 
         }],
         images: vec![ImageSource::Pixels(picture)],
         target: Some(Target::Box(scene.subject().bounding_box)),
-        demonstration: None,
-        rejected: None,
-        columns: Default::default(),
         tags: tags
             .map(|(key, value)| (key.to_owned(), value))
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
+        ..Task::default()
     };
     Row { task, scene }
 }

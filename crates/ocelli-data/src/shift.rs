@@ -42,16 +42,18 @@ pub(crate) fn moved_row(
     for (index, image) in row.images.iter_mut().enumerate() {
         let mut rng = key.clone().sample(index as u64).rng();
         let (width, height) = sizes[index];
-        let mut draw = |low: f64, high: f64, length: usize| {
-            let lowest = (-f64::from(shift)).max(-low).min(0.0).ceil() as i32;
-            let highest = f64::from(shift).min(length as f64 - high).max(0.0).floor() as i32;
-            rng.random_range(lowest..=highest)
+        // Room on both sides of what has to stay inside.
+        let room = match (&task.target, index) {
+            (Some(Target::Box(b)), 0) => {
+                let (width, height) = (width as f64, height as f64);
+                [[b.x1, width - b.x2], [b.y1, height - b.y2]]
+            }
+            _ => [[f64::INFINITY; 2]; 2],
         };
-        let by = match (&task.target, index) {
-            (Some(Target::Box(b)), 0) => [draw(b.x1, b.x2, width), draw(b.y1, b.y2, height)],
-            // Nothing has to stay inside.
-            _ => [(); 2].map(|()| draw(f64::INFINITY, f64::NEG_INFINITY, 0)),
-        };
+        let by = room.map(|room| {
+            let [before, after] = room.map(|room| room.floor().clamp(0.0, f64::from(shift)) as i32);
+            rng.random_range(-before..=after)
+        });
         if let (Some(Target::Box(target)), 0) = (&mut row.target, index) {
             *target = moved_box(target, by);
             for text in [&mut row.demonstration, &mut row.rejected] {
@@ -153,9 +155,7 @@ mod tests {
             images: vec![ImageSource::Path("a.png".into()); 2],
             target,
             demonstration: Some(demonstration.into()),
-            rejected: None,
-            columns: Default::default(),
-            tags: Default::default(),
+            ..Task::default()
         })
     }
 

@@ -183,10 +183,9 @@ fn row(
             messages: messages(turns, marker),
             images,
             target,
-            demonstration: None,
-            rejected: None,
             columns: labels.columns,
             tags: labels.tags,
+            ..Task::default()
         },
         question,
         answer,

@@ -195,10 +195,8 @@ fn parse_row(text: &[u8], line: usize, put: &Put<'_>) -> Result<Row, String> {
         messages,
         images,
         target: Some(target),
-        demonstration: None,
-        rejected: None,
-        columns: Default::default(),
         tags: tags(fields),
+        ..Task::default()
     };
     Ok(Row {
         line,

@@ -11,12 +11,7 @@
 //! let task = Arc::new(Task {
 //!     id: "row-1".into(),
 //!     messages: vec![Message::text(Role::User, "Where is the car?")],
-//!     images: vec![],
-//!     target: None,
-//!     demonstration: None,
-//!     rejected: None,
-//!     columns: Default::default(),
-//!     tags: Default::default(),
+//!     ..Task::default()
 //! });
 //! let mut env = Question::default();
 //! let shown = env.reset(&task, &SeedKey::new(0, Purpose::Sampling)).unwrap();

@@ -85,11 +85,7 @@ mod tests {
             id: "row-1".to_owned(),
             messages,
             images: vec![ImageSource::Pixels(Picture::new(1, 1, vec![0u8; 3]))],
-            target: None,
-            demonstration: None,
-            rejected: None,
-            columns: Default::default(),
-            tags: BTreeMap::new(),
+            ..Task::default()
         })
     }
 

@@ -3,21 +3,16 @@
 //! Both answers of a pair hang on one prompt, whose rows (in a vision-language model most of all rows) are computed once; a
 //! trainer that pads computes them twice.
 
-use std::sync::Arc;
-
-use ocelli_core::{Metrics, Task};
+use burn::tensor::Tensor;
+use ocelli_core::Metrics;
 use ocelli_data::Dataset;
 use ocelli_model::qwen2_5_vl::QwenVl;
-use ocelli_rollout::collector::check_length;
-use ocelli_rollout::{CollectError, Policy, Prepared, prepare};
-
-use burn::tensor::Tensor;
 
 use crate::error::LearnError;
+use crate::given_turns::{self, pair};
 use crate::objective::Sequences;
 use crate::objective::preference::{PairScores, preference_loss};
 use crate::packing::{Branch, Tree, score, values};
-use crate::sft::{demonstration_tokens, turn_tokens};
 use crate::stage::{RowOrder, Session, StageEnd, StagePlan, record_step, run_steps, update};
 
 /// What the steps of a batch's pairs add up to.
@@ -50,17 +45,10 @@ pub fn run(
     let limit = plan.config.max_prompt_length();
     let config = plan.config.preference.clone().unwrap_or_default();
     let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
-    let stage_index = plan.index as u64;
+    let stage = plan.index;
     run_steps(session, plan, |session, optimizer, step| {
-        let shown = (session.seed, stage_index << 32 | step);
-        let tasks = data.training_tasks(order.tasks(data, step, batch.size), shown)?;
-        let prepared = prepare(&session.policy, &tasks, |task, index| {
-            data.training_picture(task, index, shown)
-        })?;
-        let trees = prepared
-            .iter()
-            .map(|prepared| pair_tree(&session.policy, data, prepared, limit))
-            .collect::<Result<Vec<Tree>, _>>()?;
+        let rows = (batch.size, limit);
+        let trees = given_turns::batch(session, data, &mut order, (stage, step), rows, pair)?;
         session.tokens += trees.iter().map(Tree::rows).sum::<usize>() as u64;
         let tokens: usize = trees.iter().map(Tree::scored).sum();
         let chosen_tokens: usize = trees.iter().map(|tree| tree.branches[0].scored()).sum();
@@ -130,63 +118,4 @@ pub fn run(
         record_step(&mut metrics, &report);
         Ok(metrics)
     })
-}
-
-/// The row's prompt with its chosen answer, and beside it the rejected one.
-fn pair_tree(
-    policy: &Policy,
-    data: &Dataset,
-    prepared: &Prepared,
-    max_prompt_length: usize,
-) -> Result<Tree, LearnError> {
-    let task = &prepared.task;
-    let pair = pair_tokens(policy, data, task)?;
-    let context = policy
-        .processor
-        .prompt(&task.id, &task.messages, &prepared.images)
-        .map_err(CollectError::row(&task.id))?;
-    check_length(&task.id, context.ids.len(), max_prompt_length)?;
-    let branch = |tokens: Vec<u32>| Branch {
-        mask: vec![true; tokens.len()],
-        tokens,
-    };
-    Ok(Tree {
-        context: Arc::new(context),
-        branches: pair.map(branch).into(),
-    })
-}
-
-/// The tokens of the row's chosen and rejected answers, each ended by the end-of-turn token.
-///
-/// # Errors
-/// When one is missing or cannot be a turn, or both are the same.
-pub fn pair_tokens(
-    policy: &Policy,
-    data: &Dataset,
-    task: &Task,
-) -> Result<[Vec<u32>; 2], LearnError> {
-    let refuse = |message: String| LearnError::Row {
-        data: data.name.clone(),
-        row: task.id.clone(),
-        message,
-    };
-    let chosen = demonstration_tokens(policy, data, task)?;
-    let text = task.rejected.as_deref().ok_or_else(|| {
-        refuse(
-            "no rejected answer; write rows with `chosen` and `rejected`, set `data.rejected_noise` where the answer is a box, \
-             or leave the row out"
-                .into(),
-        )
-    })?;
-    let rejected = turn_tokens(policy, text)?.map_err(|token| {
-        refuse(format!(
-            "the rejected answer holds {token}, which a model's turn cannot hold; take it out of the text"
-        ))
-    })?;
-    if chosen == rejected {
-        return Err(refuse(
-            "the chosen and the rejected answer are the same, which prefers nothing; leave the row out".into(),
-        ));
-    }
-    Ok([chosen, rejected])
 }

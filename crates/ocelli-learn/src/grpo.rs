@@ -196,11 +196,16 @@ impl Sampler<'_> {
                 .iter()
                 .map(|group| filter.keeps_group(group))
                 .collect();
-            let room = wanted - kept.groups.len();
-            let chosen = (0..keeps.len()).filter(|&i| keeps[i]).take(room);
-            for i in chosen {
-                kept.groups.push(sampled.groups[i].clone());
-                kept.greedy.extend(sampled.greedy.get(i).cloned());
+            if keeps.contains(&true) {
+                let room = wanted - kept.groups.len();
+                let Sampled { groups, greedy } = std::mem::take(&mut sampled);
+                let teaching = |groups: Vec<Group>| {
+                    let judged = groups.into_iter().zip(&keeps);
+                    let teaching = judged.filter_map(|(group, keeps)| keeps.then_some(group));
+                    teaching.take(room).collect::<Vec<_>>()
+                };
+                kept.groups.extend(teaching(groups));
+                kept.greedy.extend(teaching(greedy));
             }
             if kept.groups.len() == wanted {
                 break;

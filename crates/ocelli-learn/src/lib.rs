@@ -8,6 +8,7 @@ pub mod credit;
 pub mod dpo;
 pub mod error;
 pub mod evaluation;
+pub mod given_turns;
 pub mod grpo;
 pub mod objective;
 pub mod observer;

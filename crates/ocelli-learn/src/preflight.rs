@@ -1,5 +1,5 @@
 //! What can be known to be wrong with a recipe's rows before anything is trained: a reward that applies to none of them, a prompt
-//! that is too long, a picture of impossible shape, an answer that cannot be imitated.
+//! that is too long, a picture of impossible shape.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,9 +10,7 @@ use ocelli_rollout::collector::check_length;
 use ocelli_rollout::{CollectError, Policy};
 use rayon::prelude::*;
 
-use crate::dpo::pair_tokens;
 use crate::error::LearnError;
-use crate::sft::demonstration_tokens;
 
 /// Checks that every node with a `when` applies to some row; `place` names the stage.
 ///
@@ -100,32 +98,6 @@ pub fn check_prompts(policy: &Policy, data: &Dataset, limit: usize) -> Result<()
                 .map_err(CollectError::row(&task.id))?;
             Ok(check_length(&task.id, length, limit)?)
         })
-        .collect::<Vec<Result<(), LearnError>>>()
-        .into_iter()
-        .collect()
-}
-
-/// Checks that every row is a pair.
-///
-/// # Errors
-/// Names the first row that is none.
-pub fn check_pairs(policy: &Policy, data: &Dataset) -> Result<(), LearnError> {
-    data.tasks
-        .par_iter()
-        .map(|task| pair_tokens(policy, data, task).map(drop))
-        .collect::<Vec<Result<(), LearnError>>>()
-        .into_iter()
-        .collect()
-}
-
-/// Checks that every row has an answer to imitate.
-///
-/// # Errors
-/// Names the first row without one.
-pub fn check_demonstrations(policy: &Policy, data: &Dataset) -> Result<(), LearnError> {
-    data.tasks
-        .par_iter()
-        .map(|task| demonstration_tokens(policy, data, task).map(drop))
         .collect::<Vec<Result<(), LearnError>>>()
         .into_iter()
         .collect()

@@ -22,7 +22,7 @@ use crate::recipe::{EvalConfig, Recipe, StageConfig, StageKind};
 use crate::reward_log::RewardLog;
 use crate::run::{Progress, Run, read_rows};
 use crate::stage::{Session, StageEnd, StagePlan};
-use crate::{dpo, grpo, sft};
+use crate::{dpo, given_turns, grpo, sft};
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -102,8 +102,10 @@ impl RecipeData {
         for (stage, data) in recipe.stage.iter().zip(&self.stages) {
             preflight::check_prompts(policy, &data.rows, stage.max_prompt_length())?;
             match stage.kind {
-                StageKind::Sft => preflight::check_demonstrations(policy, &data.rows)?,
-                StageKind::Dpo => preflight::check_pairs(policy, &data.rows)?,
+                StageKind::Sft => {
+                    given_turns::check(policy, &data.rows, given_turns::demonstration)?
+                }
+                StageKind::Dpo => given_turns::check(policy, &data.rows, given_turns::pair)?,
                 StageKind::Grpo => {}
             }
         }

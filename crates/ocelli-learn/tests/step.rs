@@ -162,11 +162,7 @@ fn tasks(golden: &Golden) -> Vec<Arc<Task>> {
                     content: shown.chain([text]).collect(),
                 }],
                 images,
-                target: None,
-                demonstration: None,
-                rejected: None,
-                columns: Default::default(),
-                tags: BTreeMap::new(),
+                ..Task::default()
             })
         })
         .collect()

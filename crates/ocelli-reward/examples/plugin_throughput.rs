@@ -7,9 +7,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_core::{
-    Call, Episode, Finish, Message, Outcome, Role, Segment, SegmentKind, Target, Task,
-};
+use ocelli_core::{Episode, Message, Role, Target, Task};
 use ocelli_reward::{Plugin, PluginConfig};
 
 const BATCH: usize = 128;
@@ -68,34 +66,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// A turn of 500 characters and 128 tokens, of which every eighth is right.
 fn episode(index: usize) -> Episode {
     let text = "x".repeat(499) + if index.is_multiple_of(8) { "1" } else { "0" };
+    let task = Task {
+        id: format!("row-{}", index / 8),
+        messages: vec![Message::text(Role::User, "How many are there? ".repeat(10))],
+        target: Some(Target::Text("x".repeat(499) + "1")),
+        tags: BTreeMap::from([
+            ("source".to_owned(), "example".to_owned()),
+            ("task".to_owned(), "count".to_owned()),
+        ]),
+        ..Task::default()
+    };
     Episode {
-        task: Arc::new(Task {
-            id: format!("row-{}", index / 8),
-            messages: vec![Message::text(Role::User, "How many are there? ".repeat(10))],
-            images: Vec::new(),
-            target: Some(Target::Text("x".repeat(499) + "1")),
-            demonstration: None,
-            rejected: None,
-            columns: Default::default(),
-            tags: BTreeMap::from([
-                ("source".to_owned(), "example".to_owned()),
-                ("task".to_owned(), "count".to_owned()),
-            ]),
-        }),
         sample: index % 8,
-        pictures: Vec::new(),
-        segments: vec![Segment {
-            parent: None,
-            kind: SegmentKind::Decision {
-                behavior_logprobs: vec![-0.5; 128],
-                policy_version: 0,
-                finish: Finish::Stop,
-                call: Call::Answer { text: text.clone() },
-            },
-            token_ids: (100_000..100_128).collect(),
-            train_mask: vec![true; 128],
-            text,
-        }],
-        outcome: Outcome::default(),
+        ..Episode::of_answer(Arc::new(task), text, (100_000..100_128).collect())
     }
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocelli_core::{
-    Call, Episode, FailureKind, Finish, FrameSizes, Message, Outcome, Role, Segment, SegmentKind,
-    Target, Task, Verdict, VerifierError,
+    Episode, FailureKind, FrameSizes, Message, Outcome, Role, SegmentKind, Target, Task, Verdict,
+    VerifierError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -95,16 +95,13 @@ impl ScoreItem {
         let task = Task {
             id,
             messages: Vec::from_iter(self.prompt.map(|text| Message::text(Role::User, text))),
-            images: Vec::new(),
             target,
-            demonstration: None,
-            rejected: None,
-            columns: Default::default(),
             tags: self.tags,
+            ..Task::default()
         };
         Ok(Episode {
             pictures: self.pictures,
-            ..single_turn(task, response)
+            ..Episode::of_answer(Arc::new(task), response, Vec::new())
         })
     }
 
@@ -131,30 +128,6 @@ impl ScoreItem {
             episode: Some(Box::new(episode)),
             ..Self::default()
         }
-    }
-}
-
-/// An episode on `task` whose only turn is `response`.
-fn single_turn(task: Task, response: String) -> Episode {
-    Episode {
-        task: Arc::new(task),
-        sample: 0,
-        pictures: Vec::new(),
-        segments: vec![Segment {
-            parent: None,
-            kind: SegmentKind::Decision {
-                behavior_logprobs: Vec::new(),
-                policy_version: 0,
-                finish: Finish::Stop,
-                call: Call::Answer {
-                    text: response.clone(),
-                },
-            },
-            token_ids: Vec::new(),
-            train_mask: Vec::new(),
-            text: response,
-        }],
-        outcome: Outcome::default(),
     }
 }
 

@@ -2,48 +2,27 @@
 #![cfg(all(feature = "judge", feature = "server"))]
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ocelli_core::{Call, Episode, Finish, Outcome, Segment, SegmentKind, Target, Task, Verdict};
+use ocelli_core::{Episode, Target, Task, Verdict};
 use ocelli_reward::client::{ClientError, RemoteConfig, RemoteVerifiers};
 use ocelli_reward::server::{Grader, RunningServer, ServerConfig, VerifierServer};
 use ocelli_reward::{NodeConfig, RewardGraph};
 
 fn episode(id: &str, answer: &str, target: Option<Target>) -> Episode {
-    Episode {
-        task: Arc::new(Task {
+    Episode::of_answer(
+        Arc::new(Task {
             id: id.to_owned(),
-            messages: Vec::new(),
-            images: Vec::new(),
             target,
-            demonstration: None,
-            rejected: None,
-            columns: Default::default(),
-            tags: BTreeMap::new(),
+            ..Task::default()
         }),
-        sample: 0,
-        pictures: Vec::new(),
-        segments: vec![Segment {
-            parent: None,
-            kind: SegmentKind::Decision {
-                behavior_logprobs: vec![-0.5],
-                policy_version: 0,
-                finish: Finish::Stop,
-                call: Call::Answer {
-                    text: answer.to_owned(),
-                },
-            },
-            token_ids: vec![1],
-            train_mask: vec![true],
-            text: answer.to_owned(),
-        }],
-        outcome: Outcome::default(),
-    }
+        answer,
+        vec![1],
+    )
 }
 
 fn nodes() -> Vec<NodeConfig> {

@@ -11,9 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use ocelli_core::{
-    Call, Episode, Finish, Message, Outcome, Role, Segment, SegmentKind, Target, Task, Verdict,
-};
+use ocelli_core::{Episode, Message, Role, Target, Task, Verdict};
 use ocelli_reward::{Completions, Plugin, PluginConfig, PluginError, PluginVerdict, Style};
 use serde_json::json;
 use tempfile::TempDir;
@@ -122,36 +120,14 @@ fn task(id: &str, target: Option<Target>) -> Task {
     Task {
         id: id.to_owned(),
         messages: vec![Message::text(Role::User, "How many?")],
-        images: Vec::new(),
         target,
-        demonstration: None,
-        rejected: None,
-        columns: Default::default(),
         tags: BTreeMap::from([("source".to_owned(), "geo3k".to_owned())]),
+        ..Task::default()
     }
 }
 
 fn answer(task: Task, text: &str) -> Episode {
-    Episode {
-        task: Arc::new(task),
-        sample: 0,
-        pictures: Vec::new(),
-        segments: vec![Segment {
-            parent: None,
-            kind: SegmentKind::Decision {
-                behavior_logprobs: vec![-0.5; 3],
-                policy_version: 0,
-                finish: Finish::Stop,
-                call: Call::Answer {
-                    text: text.to_owned(),
-                },
-            },
-            token_ids: vec![7, 8, 9],
-            train_mask: vec![true; 3],
-            text: text.to_owned(),
-        }],
-        outcome: Outcome::default(),
-    }
+    Episode::of_answer(Arc::new(task), text, vec![7, 8, 9])
 }
 
 /// Episodes of different tasks whose target is `4`.

@@ -9,10 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use ocelli_core::{
-    BoundingBox, Call, Episode, Finish, FrameSizes, Outcome, Progress, Segment, SegmentKind,
-    Target, Task, Verdict,
-};
+use ocelli_core::{BoundingBox, Episode, FrameSizes, Progress, Target, Task, Verdict};
 use ocelli_reward::{RewardConfig, RewardGraph};
 use serde::Deserialize;
 
@@ -166,24 +163,9 @@ fn sheets() -> Vec<(String, Sheet)> {
 
 fn episode(task: &Arc<Task>, pictures: &[FrameSizes], sample: usize, text: &str) -> Episode {
     Episode {
-        task: Arc::clone(task),
         sample,
         pictures: pictures.to_vec(),
-        segments: vec![Segment {
-            parent: None,
-            kind: SegmentKind::Decision {
-                behavior_logprobs: vec![-0.5],
-                policy_version: 0,
-                finish: Finish::Stop,
-                call: Call::Answer {
-                    text: text.to_owned(),
-                },
-            },
-            token_ids: vec![1],
-            train_mask: vec![true],
-            text: text.to_owned(),
-        }],
-        outcome: Outcome::default(),
+        ..Episode::of_answer(Arc::clone(task), text, vec![1])
     }
 }
 
@@ -191,16 +173,12 @@ fn episode(task: &Arc<Task>, pictures: &[FrameSizes], sample: usize, text: &str)
 fn scored(graph: &RewardGraph, case: &Case) -> Vec<Episode> {
     let task = Arc::new(Task {
         id: "row".to_owned(),
-        messages: Vec::new(),
-        images: Vec::new(),
         target: case.target.as_ref().map(|target| match target {
             Wanted::Text(text) => Target::Text(text.clone()),
             Wanted::Box(corners) => Target::Box(BoundingBox::from(*corners)),
         }),
-        demonstration: None,
-        rejected: None,
-        columns: Default::default(),
         tags: case.tags.clone(),
+        ..Task::default()
     });
     let sizes = |size: &[u32; 2]| FrameSizes::new(*size, *size).expect("a size above 0");
     let pictures: Vec<FrameSizes> = case.pictures.iter().map(sizes).collect();

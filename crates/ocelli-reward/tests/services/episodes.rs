@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use ocelli_core::{
-    Call, Episode, Finish, Message, Outcome, Role, Segment, SegmentKind, Target, Task, Verdict,
-};
+use ocelli_core::{Episode, Message, Role, Target, Task, Verdict};
 use ocelli_reward::{RewardConfig, RewardError, RewardGraph};
 use serde::Deserialize;
 
@@ -82,35 +80,17 @@ pub(crate) fn started(reward: &str) -> RewardGraph {
 
 /// An answer to the question whose answer is `4`.
 pub(crate) fn answer(id: &str, text: &str) -> Episode {
-    Episode {
-        task: Arc::new(Task {
+    Episode::of_answer(
+        Arc::new(Task {
             id: id.to_owned(),
             messages: vec![Message::text(Role::User, "How many?")],
-            images: Vec::new(),
             target: Some(Target::Text("4".to_owned())),
-            demonstration: None,
-            rejected: None,
-            columns: Default::default(),
             tags: BTreeMap::from([("task".to_owned(), "count".to_owned())]),
+            ..Task::default()
         }),
-        sample: 0,
-        pictures: Vec::new(),
-        segments: vec![Segment {
-            parent: None,
-            kind: SegmentKind::Decision {
-                behavior_logprobs: vec![-0.5],
-                policy_version: 0,
-                finish: Finish::Stop,
-                call: Call::Answer {
-                    text: text.to_owned(),
-                },
-            },
-            token_ids: vec![1],
-            train_mask: vec![true],
-            text: text.to_owned(),
-        }],
-        outcome: Outcome::default(),
-    }
+        text,
+        vec![1],
+    )
 }
 
 /// One task a text, each judged in the same batch.

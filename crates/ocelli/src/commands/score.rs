@@ -177,15 +177,14 @@ fn read(path: &Path) -> anyhow::Result<Vec<Episode>> {
         if line.trim().is_empty() {
             continue;
         }
-        let mut episode = episode(&line, index + 1).map_err(|problem| at(index + 1, problem))?;
-        if let Some(before) = episodes.last()
-            && is_answer(&episode)
-            && is_answer(before)
-            && before.task.id == episode.task.id
-        {
-            episode.sample = before.sample + 1;
-        }
-        episodes.push(episode);
+        let read = line_of(&line, index + 1).map_err(|problem| at(index + 1, problem))?;
+        episodes.push(match (read, episodes.last()) {
+            (Line::Answer(answer), Some(before)) if before.task.id == answer.task.id => Episode {
+                sample: before.sample + 1,
+                ..answer
+            },
+            (Line::Answer(episode) | Line::Record(episode), _) => episode,
+        });
     }
     if episodes.is_empty() {
         return Err(misuse(format!("{}: no episodes", path.display())));
@@ -193,12 +192,19 @@ fn read(path: &Path) -> anyhow::Result<Vec<Episode>> {
     Ok(episodes)
 }
 
-/// The episode of a line: a record, or an answer with what is needed to judge it. An answer's row is named by its `id`, else by its
-/// `group`, else by the line.
-fn episode(line: &str, number: usize) -> Result<Episode, String> {
+/// What a line holds.
+enum Line {
+    /// A recorded episode, which knows its place in its group.
+    Record(Episode),
+    /// An answer with what is needed to judge it.
+    Answer(Episode),
+}
+
+/// Reads line `number`. An answer's row is named by its `id`, else by its `group`, else by the line.
+fn line_of(line: &str, number: usize) -> Result<Line, String> {
     let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON ({e})"))?;
     if value.get("segments").is_some() {
-        return serde_json::from_value(value).map_err(|e| {
+        return serde_json::from_value(value).map(Line::Record).map_err(|e| {
             format!(
                 "no episode ({e}); a line with `segments` is a record as `ocelli train` writes them"
             )
@@ -214,15 +220,7 @@ fn episode(line: &str, number: usize) -> Result<Episode, String> {
         id: Some(name.unwrap_or_else(|| number.to_string())),
         ..item
     };
-    named.into_episode(number)
-}
-
-/// Whether the line was an answer and no record, which has tokens and knows its place in its group.
-fn is_answer(episode: &Episode) -> bool {
-    episode
-        .segments
-        .iter()
-        .all(|segment| segment.token_ids.is_empty())
+    named.into_episode(number).map(Line::Answer)
 }
 
 /// The file of `--out`. It is written under another name and then renamed, so that it may be one of the files that are read, and

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use ocelli_core::{Call, Episode, Finish, Frame, FrameSizes, Outcome, Progress, Segment};
-use ocelli_core::{SegmentKind, Target, Task, Verdict};
+use ocelli_core::{Episode, Frame, FrameSizes, Progress};
+use ocelli_core::{Target, Task, Verdict};
 use ocelli_data::{Dataset, box_text};
 use ocelli_learn::preflight;
 use ocelli_learn::recipe::StageKind;
@@ -377,22 +377,8 @@ impl<'a> Turn<'a> {
             .template
             .replace("{answer}", &self.answer(task, &pictures));
         Episode {
-            task: task.clone(),
-            sample: 0,
             pictures,
-            segments: vec![Segment {
-                parent: None,
-                kind: SegmentKind::Decision {
-                    behavior_logprobs: Vec::new(),
-                    policy_version: 0,
-                    finish: Finish::Stop,
-                    call: Call::Answer { text: text.clone() },
-                },
-                token_ids: Vec::new(),
-                train_mask: Vec::new(),
-                text,
-            }],
-            outcome: Outcome::default(),
+            ..Episode::of_answer(task.clone(), text, Vec::new())
         }
     }
 }
