@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 use ocelli_core::Metrics;
 use ocelli_data::Dataset;
-use ocelli_model::qwen2_5_vl::QwenVl;
+use ocelli_model::network::Network;
 
 use crate::error::LearnError;
 use crate::given_turns::{self, pair};
@@ -38,7 +38,7 @@ pub fn run(
     session: &mut Session,
     plan: &mut StagePlan,
     data: &Dataset,
-    reference: Option<&QwenVl>,
+    reference: Option<&Network>,
 ) -> Result<StageEnd, LearnError> {
     let batch = plan.config.batch;
     let total = plan.config.exit.max_steps;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use ocelli_core::{Episode, Metrics, Picture, Progress, Purpose, SeedKey, Task};
 use ocelli_data::{DataError, Dataset};
 use ocelli_env::{CallCodec, Question};
-use ocelli_model::qwen2_5_vl::QwenVl;
+use ocelli_model::network::Network;
 use ocelli_reward::RewardGraph;
 use ocelli_rollout::{CollectPlan, Group, Policy, SamplingParams, collect, prepare};
 
@@ -43,7 +43,7 @@ pub fn run(
     plan: &mut StagePlan,
     data: &Dataset,
     graph: &RewardGraph,
-    reference: Option<&QwenVl>,
+    reference: Option<&Network>,
 ) -> Result<StageEnd, LearnError> {
     let stage = plan.config.clone();
     let rollout = stage.rollout.clone().unwrap_or_default();
@@ -245,7 +245,7 @@ pub struct LearnPlan<'a> {
     /// Names and weighs the rewards.
     pub graph: &'a RewardGraph,
     /// As for [`run`].
-    pub reference: Option<&'a QwenVl>,
+    pub reference: Option<&'a Network>,
     /// Step (from 0) and number of steps.
     pub progress: (u64, u64),
     /// Of what is chosen at random.

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use ocelli_model::network::{Network, PackedAttention};
 use ocelli_model::ops::attention::{Forest, Segment};
 use ocelli_model::ops::gather::{RowSource, gather_rows};
 use ocelli_model::ops::logprob::Choice;
 pub use ocelli_model::ops::values;
 use ocelli_model::processor::Context;
-use ocelli_model::qwen2_5_vl::{PackedAttention, QwenVl};
 use ocelli_rollout::generate::PackedContexts;
 
 /// What follows a prompt.
@@ -82,7 +82,7 @@ pub struct TokenScores {
 
 /// One pass of the network over the packed trees. The last token of a branch predicts nothing and takes no row.
 pub fn score(
-    network: &QwenVl,
+    network: &Network,
     trees: &[Tree],
     temperature: f32,
     banned: &[u32],
@@ -138,10 +138,7 @@ pub fn score(
     forest.rows = rows.len();
 
     let forest = Arc::new(forest);
-    let mut attend = PackedAttention {
-        layout: network.head_layout(),
-        forest: &forest,
-    };
+    let mut attend = PackedAttention { forest: &forest };
     let hidden = network.hidden(rows, packed.features, &positions, &mut attend);
     let count = targets.len();
     let choice = Arc::new(Choice {

@@ -223,7 +223,7 @@ pub fn update(
     trees: &[Tree],
     max_rows: usize,
     (step, total): (u64, u64),
-    mut loss: impl FnMut(&ocelli_model::qwen2_5_vl::QwenVl, std::ops::Range<usize>) -> Tensor<1>,
+    mut loss: impl FnMut(&ocelli_model::network::Network, std::ops::Range<usize>) -> Tensor<1>,
 ) -> StepReport {
     let mut gradients = NamedGradients::new();
     {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use burn::tensor::Device;
 use ocelli_data::{Dataset, PictureCache};
 use ocelli_model::checkpoint::Checkpoint;
-use ocelli_model::qwen2_5_vl::QwenVl;
+use ocelli_model::network::Network;
 use ocelli_reward::{RewardError, RewardGraph};
 use ocelli_rollout::Policy;
 use serde_json::Value;
@@ -380,7 +380,7 @@ fn reference(
     recipe: &Recipe,
     session: &Session,
     stage: usize,
-) -> Result<Option<QwenVl>, LearnError> {
+) -> Result<Option<Network>, LearnError> {
     if !recipe.stage[stage].has_reference() {
         return Ok(None);
     }
@@ -409,7 +409,7 @@ fn reference(
             Checkpoint::load(&path, device)?
         }
     };
-    Ok(Some(QwenVl::new(&checkpoint.config, &checkpoint.weights)))
+    Ok(Some(Network::new(&checkpoint.config, &checkpoint.weights)))
 }
 
 fn evaluate(session: &mut Session, data: &RecipeData, moment: Moment) -> Result<(), LearnError> {

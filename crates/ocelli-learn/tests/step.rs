@@ -18,9 +18,9 @@ use ocelli_learn::optimizer::Optimizer;
 use ocelli_learn::recipe::StageConfig;
 use ocelli_learn::{LearnError, Recipe};
 use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides, read_tensor_bytes};
+use ocelli_model::network::Network;
 use ocelli_model::ops::values;
 use ocelli_model::preset::Preset;
-use ocelli_model::qwen2_5_vl::QwenVl;
 use ocelli_model::weights::Weights;
 use ocelli_reward::RewardGraph;
 use ocelli_rollout::{Group, Policy, prepare};
@@ -128,10 +128,10 @@ fn policy(golden: &Golden) -> Policy {
     policy
 }
 
-fn reference(policy: &Policy, scale: f32) -> QwenVl {
+fn reference(policy: &Policy, scale: f32) -> Network {
     let mut weights = policy.checkpoint.weights.clone();
     weights.update(|_, value| value * scale);
-    QwenVl::new(&policy.checkpoint.config, &weights)
+    Network::new(&policy.checkpoint.config, &weights)
 }
 
 fn tasks(golden: &Golden) -> Vec<Arc<Task>> {

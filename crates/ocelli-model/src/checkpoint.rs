@@ -13,10 +13,9 @@ use burn::tensor::{Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
-use crate::config::QwenVlConfig;
+use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::preset::Preset;
-use crate::qwen2_5_vl;
 use crate::weights::Weights;
 
 /// Files beside the weights that are kept as they are and written again with every checkpoint.
@@ -43,7 +42,7 @@ pub struct Checkpoint {
     pub origin: String,
     /// Contents of the side files by name.
     pub files: BTreeMap<String, Vec<u8>>,
-    pub config: Arc<QwenVlConfig>,
+    pub config: Arc<ModelConfig>,
     pub weights: Weights,
 }
 
@@ -106,13 +105,13 @@ impl Checkpoint {
         let path = PathBuf::from(preset.name()).join("config.json");
         let mut json = parse_json(&path, &files["config.json"])?;
         overrides.apply(&mut json);
-        let config = QwenVlConfig::parse(&json).map_err(|e| malformed(&path, e))?;
+        let config = ModelConfig::parse(&json).map_err(|e| malformed(&path, e))?;
         files.insert("config.json".into(), pretty(&json));
         let std = json["initializer_range"]
             .as_f64()
             .or_else(|| json["text_config"]["initializer_range"].as_f64())
             .unwrap_or(0.02);
-        let weights = Weights::random(&qwen2_5_vl::parameters(&config), std as f32, seed, device);
+        let weights = Weights::random(&config.parameters(), std as f32, seed, device);
         Ok(Self {
             origin: preset.name().to_owned(),
             files,
@@ -147,12 +146,12 @@ impl Checkpoint {
                 path,
             });
         }
-        let config = QwenVlConfig::parse(&json).map_err(|e| malformed(&path, e))?;
+        let config = ModelConfig::parse(&json).map_err(|e| malformed(&path, e))?;
         let mut weights = Weights::default();
         for path in weight_files(folder)? {
             read_tensors(&path, &config, &mut weights, device)?;
         }
-        weights.check(&qwen2_5_vl::parameters(&config))?;
+        weights.check(&config.parameters())?;
         Ok(Self {
             origin: folder.display().to_string(),
             files,
@@ -320,20 +319,9 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// The name a tensor has in published checkpoints; transformers saves some under the names of its own modules.
-fn published_name(name: &str) -> String {
-    if let Some(rest) = name.strip_prefix("model.visual.") {
-        return format!("visual.{rest}");
-    }
-    if let Some(rest) = name.strip_prefix("model.language_model.") {
-        return format!("model.{rest}");
-    }
-    name.to_owned()
-}
-
 fn read_tensors(
     path: &Path,
-    config: &QwenVlConfig,
+    config: &ModelConfig,
     weights: &mut Weights,
     device: &Device,
 ) -> Result<(), ModelError> {
@@ -346,8 +334,8 @@ fn read_tensors(
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(file_error(path))?;
     let tensors = SafeTensors::deserialize(&map).map_err(|e| malformed(path, e))?;
     for (name, view) in tensors.tensors() {
-        let name = published_name(&name);
-        if name == "lm_head.weight" && config.tie_word_embeddings {
+        let name = config.published_name(&name);
+        if name == config.text_names().head && config.tie_word_embeddings {
             continue;
         }
         let values = to_f32(&view).map_err(|e| malformed(path, format!("tensor `{name}`: {e}")))?;

@@ -1,331 +1,337 @@
 //! `config.json` of the supported families, field names as in the file.
 
-use std::ops::RangeInclusive;
-
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Model types that can be loaded.
-pub const SUPPORTED: &[&str] = &["qwen2_5_vl"];
+use crate::decoder::{self, TextConfig, TextKind, TextNames, require};
+use crate::families::{internvl, qwen2_5_vl, qwen2_audio, qwen2_vl, qwen3_vl, smolvlm};
+use crate::layers::ParameterList;
 
-/// The parts of a Qwen2.5-VL configuration that shape the network.
+/// Model types that can be loaded.
+pub const SUPPORTED: &[&str] = &[
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "internvl",
+    "smolvlm",
+    "idefics3",
+    "qwen2_audio",
+    "qwen2",
+    "qwen3",
+    "llama",
+];
+
+/// A family of checkpoints: which tensors they have and how a prompt of theirs is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Qwen2Vl,
+    Qwen2_5Vl,
+    Qwen3Vl,
+    InternVl,
+    /// Also Idefics3.
+    SmolVlm,
+    Qwen2Audio,
+    /// A language model alone.
+    Text,
+}
+
+/// The configuration of a tower.
 #[derive(Clone, Debug, PartialEq)]
-pub struct QwenVlConfig {
+pub enum TowerConfig {
+    Qwen2Vl(qwen2_vl::VisionConfig),
+    Qwen2_5Vl(qwen2_5_vl::VisionConfig),
+    Qwen3Vl(qwen3_vl::VisionConfig),
+    InternVl(internvl::VisionConfig),
+    SmolVlm(smolvlm::VisionConfig),
+    Qwen2Audio(qwen2_audio::AudioConfig),
+}
+
+/// How the towers of Qwen's families cut pictures into patches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patching {
+    pub patch_size: usize,
+    pub temporal_patch_size: usize,
+    /// Patches along a side that become one feature.
+    pub merge_size: usize,
+    pub channels: usize,
+}
+
+/// The parts of a configuration that shape the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    pub family: Family,
     pub text: TextConfig,
-    pub vision: VisionConfig,
-    pub image_token_id: u32,
-    pub video_token_id: u32,
-    pub vision_start_token_id: u32,
+    pub text_kind: TextKind,
+    /// `None` for a language model alone.
+    pub tower: Option<TowerConfig>,
+    /// Stands for one feature of a picture, or of a sound.
+    pub image_token_id: Option<u32>,
+    pub video_token_id: Option<u32>,
+    pub vision_start_token_id: Option<u32>,
     pub tie_word_embeddings: bool,
 }
 
-/// The language model.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct TextConfig {
-    pub vocab_size: usize,
-    pub hidden_size: usize,
-    pub intermediate_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub num_key_value_heads: usize,
-    #[serde(default = "default_epsilon")]
-    pub rms_norm_eps: f32,
-    #[serde(default)]
-    pub head_dim: Option<usize>,
-    #[serde(default)]
-    rope_theta: Option<f64>,
-    #[serde(default)]
-    rope_scaling: Option<RopeConfig>,
-    #[serde(default)]
-    rope_parameters: Option<RopeConfig>,
-    #[serde(default)]
-    pub use_sliding_window: bool,
-    #[serde(default)]
-    hidden_act: Option<String>,
+fn section<T: DeserializeOwned>(json: &Value, name: &str) -> Result<T, String> {
+    serde_json::from_value(json[name].clone()).map_err(|e| format!("{name}: {e}"))
 }
 
-/// The vision tower.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct VisionConfig {
-    pub depth: usize,
-    pub hidden_size: usize,
-    pub num_heads: usize,
-    pub intermediate_size: usize,
-    pub out_hidden_size: usize,
-    pub patch_size: usize,
-    pub spatial_merge_size: usize,
-    pub temporal_patch_size: usize,
-    pub window_size: usize,
-    pub fullatt_block_indexes: Vec<usize>,
-    #[serde(default = "default_channels", alias = "in_chans")]
-    pub in_channels: usize,
-    #[serde(default)]
-    hidden_act: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-struct RopeConfig {
-    #[serde(default)]
-    rope_theta: Option<f64>,
-    #[serde(default)]
-    mrope_section: Option<Vec<usize>>,
-    /// What the rotary frequencies are scaled by; newer files call it `rope_type`, many hold both.
-    #[serde(default, rename = "type")]
-    kind: Option<String>,
-    #[serde(default)]
-    rope_type: Option<String>,
-}
-
-/// What widths and the vocabulary's size may be: above, products of sizes could leave the range of numbers.
-const WIDTHS: RangeInclusive<usize> = 1..=1 << 24;
-/// What numbers of layers and sides of patches may be, as in the image processor.
-const COUNTS: RangeInclusive<usize> = 1..=1024;
-
-fn default_epsilon() -> f32 {
-    1e-6
-}
-
-fn default_channels() -> usize {
-    3
-}
-
-impl TextConfig {
-    /// Width of one attention head.
-    pub fn head_dim(&self) -> usize {
-        self.head_dim
-            .unwrap_or(self.hidden_size / self.num_attention_heads)
-    }
-
-    /// Base of the rotary frequencies; newer files keep it with the other rotary settings.
-    pub fn rope_theta(&self) -> f64 {
-        let nested = |rope: &Option<RopeConfig>| rope.as_ref().and_then(|r| r.rope_theta);
-        nested(&self.rope_parameters)
-            .or(nested(&self.rope_scaling))
-            .or(self.rope_theta)
-            .unwrap_or(1_000_000.0)
-    }
-
-    /// Frequencies that follow time, height and width; they add up to half a head.
-    pub fn mrope_section(&self) -> Option<&[usize]> {
-        [&self.rope_parameters, &self.rope_scaling]
-            .into_iter()
-            .find_map(|rope| rope.as_ref()?.mrope_section.as_deref())
+fn text_kind(model_type: &str) -> Result<TextKind, String> {
+    match model_type {
+        "qwen2" | "qwen2_vl_text" | "qwen2_5_vl_text" => Ok(TextKind::Qwen2),
+        "qwen3" | "qwen3_vl_text" => Ok(TextKind::Qwen3),
+        "llama" => Ok(TextKind::Llama),
+        other => Err(format!(
+            "the language model is of the type `{other}`; qwen2, qwen3 and llama are supported"
+        )),
     }
 }
 
-impl QwenVlConfig {
+impl ModelConfig {
     /// Reads the text of a `config.json`.
     ///
     /// # Errors
     /// Says which field is missing or contradicts another.
     pub fn parse(json: &Value) -> Result<Self, String> {
         let kind = json["model_type"].as_str().unwrap_or("");
-        if !SUPPORTED.contains(&kind) {
-            return Err(format!(
-                "model type `{kind}` is not supported; supported: {}",
-                SUPPORTED.join(", ")
-            ));
-        }
+        let (family, default_text, ids): (_, _, [Option<&[&str]>; 3]) = match kind {
+            "qwen2_vl" => (Family::Qwen2Vl, "qwen2", QWEN_IDS),
+            "qwen2_5_vl" => (Family::Qwen2_5Vl, "qwen2", QWEN_IDS),
+            "qwen3_vl" => (Family::Qwen3Vl, "qwen3", QWEN_IDS),
+            "internvl" => (Family::InternVl, "qwen2", IMAGE_ID),
+            "smolvlm" | "idefics3" => (Family::SmolVlm, "llama", IMAGE_ID),
+            "qwen2_audio" => (Family::Qwen2Audio, "qwen2", AUDIO_ID),
+            "qwen2" | "qwen3" | "llama" => (Family::Text, kind, [None; 3]),
+            _ => {
+                return Err(format!(
+                    "model type `{kind}` is not supported; supported: {}",
+                    SUPPORTED.join(", ")
+                ));
+            }
+        };
         // Files written before transformers 4.52 keep the language model's fields at the top.
-        let text = match &json["text_config"] {
+        let text_json = match &json["text_config"] {
             Value::Object(_) => &json["text_config"],
             _ => json,
         };
-        let text: TextConfig =
-            serde_json::from_value(text.clone()).map_err(|e| format!("language model: {e}"))?;
-        let vision: VisionConfig = serde_json::from_value(json["vision_config"].clone())
-            .map_err(|e| format!("vision_config: {e}"))?;
-        let id = |name: &str| {
-            json[name]
-                .as_u64()
-                .and_then(|id| u32::try_from(id).ok())
-                .ok_or_else(|| format!("`{name}` is missing"))
+        let text: TextConfig = serde_json::from_value(text_json.clone())
+            .map_err(|e| format!("language model: {e}"))?;
+        let text_type = text_json["model_type"].as_str().filter(|t| *t != kind);
+        let text_kind = text_kind(text_type.unwrap_or(default_text))?;
+        text.check(default_theta(family))?;
+        let tower = tower(family, json, text.hidden_size)?;
+        let id = |names: Option<&[&str]>| {
+            let Some(names) = names else { return Ok(None) };
+            let found = names.iter().find_map(|name| json[*name].as_u64());
+            let id = found.and_then(|id| u32::try_from(id).ok());
+            id.map(Some)
+                .ok_or_else(|| format!("`{}` is missing", names[0]))
         };
-        let tied = json["tie_word_embeddings"]
-            .as_bool()
-            .or_else(|| json["text_config"]["tie_word_embeddings"].as_bool())
-            .unwrap_or(false);
+        let [image, video, start] = ids;
         let config = Self {
-            image_token_id: id("image_token_id")?,
-            video_token_id: id("video_token_id")?,
-            vision_start_token_id: id("vision_start_token_id")?,
-            tie_word_embeddings: tied,
+            image_token_id: id(image)?,
+            video_token_id: id(video)?,
+            vision_start_token_id: id(start)?,
+            tie_word_embeddings: json["tie_word_embeddings"]
+                .as_bool()
+                .or_else(|| json["text_config"]["tie_word_embeddings"].as_bool())
+                .unwrap_or(false),
+            family,
             text,
-            vision,
+            text_kind,
+            tower,
         };
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), String> {
-        self.check_sizes()?;
-        self.check_kinds()?;
-        let (text, vision) = (&self.text, &self.vision);
-        let require = |holds: bool, what: String| if holds { Ok(()) } else { Err(what) };
-        require(
-            text.num_attention_heads
-                .is_multiple_of(text.num_key_value_heads),
-            format!(
-                "num_attention_heads {} is not a multiple of num_key_value_heads {}",
-                text.num_attention_heads, text.num_key_value_heads
-            ),
-        )?;
         for (name, id) in [
             ("image_token_id", self.image_token_id),
             ("video_token_id", self.video_token_id),
             ("vision_start_token_id", self.vision_start_token_id),
         ] {
             require(
-                (id as usize) < text.vocab_size,
-                format!(
-                    "{name} {id} lies beyond the vocabulary: vocab_size is {}",
-                    text.vocab_size
-                ),
+                id.is_none_or(|id| (id as usize) < self.text.vocab_size),
+                || {
+                    format!(
+                        "{name} {} lies beyond the vocabulary: vocab_size is {}",
+                        id.unwrap_or_default(),
+                        self.text.vocab_size
+                    )
+                },
             )?;
         }
-        let section = text
-            .mrope_section()
-            .ok_or("`mrope_section` is missing from rope_scaling or rope_parameters")?;
-        require(
-            section.len() == 3
-                && section.iter().all(|part| *part <= text.head_dim())
-                && section.iter().sum::<usize>() * 2 == text.head_dim(),
-            format!(
-                "mrope_section {section:?} must be three numbers that add up to half of head_dim {}",
-                text.head_dim()
-            ),
-        )?;
-        require(
-            vision.hidden_size.is_multiple_of(vision.num_heads)
-                && (vision.hidden_size / vision.num_heads).is_multiple_of(4),
-            format!(
-                "vision hidden_size {} must give {} heads of a width divisible by 4",
-                vision.hidden_size, vision.num_heads
-            ),
-        )?;
-        require(
-            vision.out_hidden_size == text.hidden_size,
-            format!(
-                "vision out_hidden_size {} differs from the language model's hidden_size {}",
-                vision.out_hidden_size, text.hidden_size
-            ),
-        )?;
-        let unit = vision.patch_size * vision.spatial_merge_size;
-        require(
-            vision.window_size >= unit,
-            format!(
-                "window_size {} is smaller than one merged patch of {unit} pixels",
-                vision.window_size
-            ),
-        )?;
-        require(
-            !text.use_sliding_window,
-            "`use_sliding_window` is on; sliding windows are not supported yet".into(),
-        )
+        let three = matches!(
+            self.family,
+            Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl
+        );
+        require(three == self.text.mrope_section().is_some(), || {
+            if three {
+                "`mrope_section` is missing from rope_scaling or rope_parameters".into()
+            } else {
+                "`mrope_section` has no place in this family, whose tokens have one position".into()
+            }
+        })
     }
 
-    /// Refuses sizes that no network has.
-    fn check_sizes(&self) -> Result<(), String> {
-        let (text, vision) = (&self.text, &self.vision);
-        for (name, size, range) in [
-            ("vocab_size", text.vocab_size, WIDTHS),
-            ("hidden_size", text.hidden_size, WIDTHS),
-            ("intermediate_size", text.intermediate_size, WIDTHS),
-            ("num_hidden_layers", text.num_hidden_layers, COUNTS),
-            ("num_attention_heads", text.num_attention_heads, WIDTHS),
-            ("num_key_value_heads", text.num_key_value_heads, WIDTHS),
-            ("head_dim", text.head_dim.unwrap_or(1), WIDTHS),
-            ("vision_config.depth", vision.depth, COUNTS),
-            ("vision_config.hidden_size", vision.hidden_size, WIDTHS),
-            ("vision_config.num_heads", vision.num_heads, WIDTHS),
-            (
-                "vision_config.intermediate_size",
-                vision.intermediate_size,
-                WIDTHS,
-            ),
-            (
-                "vision_config.out_hidden_size",
-                vision.out_hidden_size,
-                WIDTHS,
-            ),
-            ("vision_config.patch_size", vision.patch_size, COUNTS),
-            (
-                "vision_config.spatial_merge_size",
-                vision.spatial_merge_size,
-                COUNTS,
-            ),
-            (
-                "vision_config.temporal_patch_size",
-                vision.temporal_patch_size,
-                COUNTS,
-            ),
-            ("vision_config.window_size", vision.window_size, WIDTHS),
-            ("vision_config.in_channels", vision.in_channels, COUNTS),
-        ] {
-            if !range.contains(&size) {
-                return Err(format!(
-                    "{name} is {size}; it lies between {} and {}",
-                    range.start(),
-                    range.end()
-                ));
+    /// Names and shapes of all parameters, in the order of the network.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let mut list = ParameterList::default();
+        match &self.tower {
+            None => {}
+            Some(TowerConfig::Qwen2Vl(v)) => v.parameters(&mut list),
+            Some(TowerConfig::Qwen2_5Vl(v)) => v.parameters(&mut list),
+            Some(TowerConfig::Qwen3Vl(v)) => v.parameters(&mut list),
+            Some(TowerConfig::InternVl(v)) => v.parameters(&mut list),
+            Some(TowerConfig::SmolVlm(v)) => v.parameters(&mut list),
+            Some(TowerConfig::Qwen2Audio(a)) => a.parameters(&mut list),
+        }
+        decoder::parameters(
+            &mut list,
+            &self.text,
+            self.text_kind,
+            self.text_names(),
+            self.tie_word_embeddings,
+        );
+        list.0
+    }
+
+    /// Where the language model's tensors lie.
+    pub fn text_names(&self) -> TextNames {
+        let (body, head) = match self.family {
+            Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Text => ("model.", "lm_head.weight"),
+            Family::Qwen3Vl => ("model.language_model.", "lm_head.weight"),
+            Family::SmolVlm => ("model.text_model.", "lm_head.weight"),
+            Family::InternVl | Family::Qwen2Audio => {
+                ("language_model.model.", "language_model.lm_head.weight")
+            }
+        };
+        TextNames { body, head }
+    }
+
+    /// The name a tensor has in published checkpoints and here; transformers saves some under the names of its own modules,
+    /// which changed between its versions.
+    pub fn published_name(&self, name: &str) -> String {
+        let moved: &[(&str, &str)] = match self.family {
+            Family::Qwen2Vl | Family::Qwen2_5Vl => &[
+                ("model.visual.", "visual."),
+                ("model.language_model.", "model."),
+            ],
+            Family::Qwen3Vl => &[
+                ("visual.", "model.visual."),
+                ("language_model.", "model.language_model."),
+            ],
+            Family::InternVl | Family::Qwen2Audio => &[
+                ("model.language_model.", "language_model.model."),
+                ("model.", ""),
+                ("lm_head.", "language_model.lm_head."),
+            ],
+            Family::SmolVlm | Family::Text => &[],
+        };
+        for (from, to) in moved {
+            if let Some(rest) = name.strip_prefix(from) {
+                return format!("{to}{rest}");
             }
         }
-        if text.head_dim() == 0 {
-            return Err(format!(
-                "hidden_size {} gives num_attention_heads {} no width",
-                text.hidden_size, text.num_attention_heads
-            ));
-        }
-        let (epsilon, theta) = (text.rms_norm_eps, text.rope_theta());
-        if !(epsilon.is_finite() && epsilon >= 0.0) {
-            return Err(format!(
-                "rms_norm_eps is {epsilon}; it is a number from 0 on"
-            ));
-        }
-        if !(theta.is_finite() && theta > 0.0) {
-            return Err(format!("rope_theta is {theta}; it is a number above 0"));
-        }
-        Ok(())
+        name.to_owned()
     }
 
-    /// Refuses variants of the family that the network does not compute.
-    fn check_kinds(&self) -> Result<(), String> {
-        for (name, kind) in [
-            ("hidden_act", &self.text.hidden_act),
-            ("vision_config.hidden_act", &self.vision.hidden_act),
-        ] {
-            if let Some(kind) = kind
-                && kind != "silu"
-            {
-                return Err(format!("{name} is `{kind}`; only `silu` is supported"));
+    /// Base of the rotary frequencies where the file names none.
+    pub(crate) fn default_theta(&self) -> f64 {
+        default_theta(self.family)
+    }
+
+    /// How pictures are cut, in Qwen's families.
+    pub fn patching(&self) -> Option<Patching> {
+        let (patch_size, temporal_patch_size, merge_size, channels) = match self.tower.as_ref()? {
+            TowerConfig::Qwen2Vl(v) => (
+                v.patch_size,
+                v.temporal_patch_size,
+                v.spatial_merge_size,
+                v.in_channels,
+            ),
+            TowerConfig::Qwen2_5Vl(v) => (
+                v.patch_size,
+                v.temporal_patch_size,
+                v.spatial_merge_size,
+                v.in_channels,
+            ),
+            TowerConfig::Qwen3Vl(v) => (
+                v.patch_size,
+                v.temporal_patch_size,
+                v.spatial_merge_size,
+                v.in_channels,
+            ),
+            TowerConfig::InternVl(_) | TowerConfig::SmolVlm(_) | TowerConfig::Qwen2Audio(_) => {
+                return None;
             }
-        }
-        for (name, rope) in [
-            ("rope_scaling", &self.text.rope_scaling),
-            ("rope_parameters", &self.text.rope_parameters),
-        ] {
-            let kinds = rope.iter().flat_map(|rope| [&rope.kind, &rope.rope_type]);
-            for kind in kinds.flatten() {
-                if !["default", "mrope"].contains(&kind.as_str()) {
-                    return Err(format!(
-                        "{name} is of the type `{kind}`; only `default` and `mrope` are supported"
-                    ));
-                }
-            }
-        }
-        Ok(())
+        };
+        Some(Patching {
+            patch_size,
+            temporal_patch_size,
+            merge_size,
+            channels,
+        })
     }
 
-    /// Numbers in one flattened patch.
-    pub fn patch_width(&self) -> usize {
-        let v = &self.vision;
-        v.in_channels * v.temporal_patch_size * v.patch_size * v.patch_size
-    }
-
-    /// Tokens that stand for vision input and are never sampled.
+    /// Tokens that stand for what is seen or heard and are never sampled.
     pub fn placeholder_tokens(&self) -> Vec<u32> {
-        vec![self.image_token_id, self.video_token_id]
+        self.image_token_id
+            .into_iter()
+            .chain(self.video_token_id)
+            .collect()
     }
+}
+
+/// Keys of `config.json` for the tokens of pictures, videos and the start of either; the first name is the newest.
+const QWEN_IDS: [Option<&[&str]>; 3] = [
+    Some(&["image_token_id"]),
+    Some(&["video_token_id"]),
+    Some(&["vision_start_token_id"]),
+];
+const IMAGE_ID: [Option<&[&str]>; 3] = [Some(&["image_token_id", "image_token_index"]), None, None];
+const AUDIO_ID: [Option<&[&str]>; 3] = [Some(&["audio_token_id", "audio_token_index"]), None, None];
+
+fn default_theta(family: Family) -> f64 {
+    match family {
+        Family::Qwen2Vl | Family::Qwen2_5Vl => 1_000_000.0,
+        Family::Qwen3Vl => 500_000.0,
+        Family::InternVl | Family::SmolVlm | Family::Qwen2Audio | Family::Text => 10_000.0,
+    }
+}
+
+fn tower(family: Family, json: &Value, width: usize) -> Result<Option<TowerConfig>, String> {
+    const VISION: &str = "vision_config";
+    Ok(Some(match family {
+        Family::Text => return Ok(None),
+        Family::Qwen2Vl => {
+            let vision: qwen2_vl::VisionConfig = section(json, VISION)?;
+            vision.check(width)?;
+            TowerConfig::Qwen2Vl(vision)
+        }
+        Family::Qwen2_5Vl => {
+            let vision: qwen2_5_vl::VisionConfig = section(json, VISION)?;
+            vision.check(width)?;
+            TowerConfig::Qwen2_5Vl(vision)
+        }
+        Family::Qwen3Vl => {
+            let vision: qwen3_vl::VisionConfig = section(json, VISION)?;
+            vision.check(width)?;
+            TowerConfig::Qwen3Vl(vision)
+        }
+        Family::InternVl => {
+            let vision: internvl::VisionConfig = section(json, VISION)?;
+            TowerConfig::InternVl(vision.complete(json, width)?)
+        }
+        Family::SmolVlm => {
+            let vision: smolvlm::VisionConfig = section(json, VISION)?;
+            TowerConfig::SmolVlm(vision.complete(json, width)?)
+        }
+        Family::Qwen2Audio => {
+            let audio: qwen2_audio::AudioConfig = section(json, "audio_config")?;
+            TowerConfig::Qwen2Audio(audio.complete(width)?)
+        }
+    }))
 }
 
 #[cfg(test)]
@@ -335,7 +341,6 @@ mod tests {
 
     use super::*;
     use crate::preset::Preset;
-    use crate::qwen2_5_vl::parameters;
 
     fn preset() -> Value {
         let preset = Preset::find("tiny-qwen2_5_vl").unwrap();
@@ -343,11 +348,11 @@ mod tests {
     }
 
     /// The preset's configuration with one value changed, by its JSON pointer.
-    fn changed(pointer: &str, value: Value) -> Result<QwenVlConfig, String> {
+    fn changed(pointer: &str, value: Value) -> Result<ModelConfig, String> {
         let mut json = preset();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         json.pointer_mut(parent).unwrap()[key] = value;
-        QwenVlConfig::parse(&json)
+        ModelConfig::parse(&json)
     }
 
     #[test]
@@ -440,9 +445,9 @@ mod tests {
         let rope = json["text_config"]["rope_parameters"].take();
         json["text_config"]["rope_scaling"] = rope;
         json["text_config"]["rope_scaling"]["type"] = "mrope".into();
-        assert!(QwenVlConfig::parse(&json).is_ok());
+        assert!(ModelConfig::parse(&json).is_ok());
         json["text_config"]["rope_scaling"]["type"] = "yarn".into();
-        let error = QwenVlConfig::parse(&json).unwrap_err();
+        let error = ModelConfig::parse(&json).unwrap_err();
         assert!(error.contains("rope_scaling is of the type"), "{error}");
     }
 
@@ -495,10 +500,10 @@ mod tests {
                 let pointer: &String = place.get(&found);
                 *json.pointer_mut(pointer).unwrap() = value;
             }
-            if let Ok(config) = QwenVlConfig::parse(&json) {
+            if let Ok(config) = ModelConfig::parse(&json) {
                 // What a network is made from can be told without a fault.
-                prop_assert!(config.patch_width() > 0);
-                for (name, shape) in parameters(&config) {
+                prop_assert!(config.patching().is_some());
+                for (name, shape) in config.parameters() {
                     prop_assert!(shape.iter().try_fold(1usize, |all, n| all.checked_mul(*n)).is_some(), "{name}");
                 }
             }

@@ -3,13 +3,17 @@
 pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
+pub mod decoder;
 pub mod error;
 pub mod expander;
+pub mod families;
 pub mod image_processor;
+pub mod network;
 pub mod ops;
 pub mod preset;
 pub mod processing_error;
 pub mod processor;
-pub mod qwen2_5_vl;
 pub mod tokenizer;
 pub mod weights;
+
+mod layers;

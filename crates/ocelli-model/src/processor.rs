@@ -8,7 +8,7 @@ use ocelli_core::{FrameSizes, Message, Part, Picture, Role};
 use serde_json::Map;
 
 use crate::chat_template::ChatTemplate;
-use crate::config::QwenVlConfig;
+use crate::config::ModelConfig;
 use crate::expander::{expand_image_tokens, rope_index};
 use crate::image_processor::{ImagePatches, ImageProcessorConfig};
 use crate::processing_error::ProcessingError;
@@ -70,11 +70,10 @@ impl Processor {
     ///
     /// # Errors
     /// Names the first file and key that say something else than `config.json`.
-    pub fn check(&self, config: &QwenVlConfig) -> Result<(), ProcessingError> {
+    pub fn check(&self, config: &ModelConfig) -> Result<(), ProcessingError> {
         const TOKENIZER: &str = "tokenizer.json";
         const IMAGES: &str = "preprocessor_config.json or processor_config.json";
         const CHANNELS: usize = 3;
-        let (images, vision) = (&self.images, &config.vision);
         let largest = self.tokenizer.largest_id() as usize;
         if largest >= config.text.vocab_size {
             return Err(ProcessingError::Disagree {
@@ -84,20 +83,25 @@ impl Processor {
                 other: format!("vocab_size {}", config.text.vocab_size),
             });
         }
+        let Some(vision) = config.patching() else {
+            return Ok(());
+        };
+        let images = &self.images;
+        let id = |id: Option<u32>| id.map_or(usize::MAX, |id| id as usize);
         for (file, key, value, name, wanted) in [
             (
                 TOKENIZER,
                 "the id of <|image_pad|>",
                 self.special.image_pad as usize,
                 "image_token_id",
-                config.image_token_id as usize,
+                id(config.image_token_id),
             ),
             (
                 TOKENIZER,
                 "the id of <|video_pad|>",
                 self.special.video_pad as usize,
                 "video_token_id",
-                config.video_token_id as usize,
+                id(config.video_token_id),
             ),
             (
                 IMAGES,
@@ -118,14 +122,14 @@ impl Processor {
                 "merge_size",
                 images.merge_size,
                 "vision_config.spatial_merge_size",
-                vision.spatial_merge_size,
+                vision.merge_size,
             ),
             (
                 IMAGES,
                 "the number of colours",
                 CHANNELS,
                 "vision_config.in_channels",
-                vision.in_channels,
+                vision.channels,
             ),
         ] {
             if value != wanted {

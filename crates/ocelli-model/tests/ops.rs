@@ -165,6 +165,7 @@ const LAYOUT: HeadLayout = HeadLayout {
     heads: 4,
     kv_heads: 2,
     head_dim: 20,
+    window: None,
 };
 
 fn segment(rows: Range<usize>, ancestors: &[Range<usize>]) -> Segment {
@@ -274,6 +275,7 @@ fn attention_in_windows() {
         heads: 3,
         kv_heads: 3,
         head_dim: 16,
+        window: None,
     };
     let forest = Forest::sequences([64, 16, 1, 140, 260], false);
     check_attention("windows", 1e-5, 1.5, layout, forest);
@@ -321,6 +323,7 @@ fn attention_with_one_key_head_and_sharp_scores() {
         heads: 6,
         kv_heads: 1,
         head_dim: 8,
+        window: None,
     };
     let forest = prompts_with_completions(true, &[(20, vec![30, 140])]);
     // Scores of about a hundred have roundings of about 1e-5.
@@ -361,7 +364,7 @@ proptest! {
     ) {
         // Rows with one key in sight have no gradients; this group gives the others something to be relative to.
         groups.push((12, vec![5]));
-        let layout = HeadLayout { heads: 2, kv_heads: 1, head_dim: 4 };
+        let layout = HeadLayout { heads: 2, kv_heads: 1, head_dim: 4, window: None };
         check_attention("any forest", 1e-5, 1.5, layout, prompts_with_completions(causal, &groups));
     }
 }

@@ -224,7 +224,7 @@ fn files_of_different_models_are_refused_by_name() {
     let check = |name: &str, from: &str, to: &str| {
         let files = files(name, from, to);
         let json = serde_json::from_slice(&files["config.json"]).unwrap();
-        let config = ocelli_model::config::QwenVlConfig::parse(&json).unwrap();
+        let config = ocelli_model::config::ModelConfig::parse(&json).unwrap();
         let processor =
             ocelli_model::processor::Processor::from_files(&files, |picture, _, _| picture.clone());
         processor.unwrap().check(&config)

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ocelli_model::checkpoint::Checkpoint;
+use ocelli_model::network::{Features, Network, PackedAttention};
 use ocelli_model::ops::attention::Forest;
 use ocelli_model::ops::gather::{RowSource, gather_rows};
 use ocelli_model::ops::logprob::Choice;
-use ocelli_model::qwen2_5_vl::{PackedAttention, QwenVl};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
@@ -84,7 +84,7 @@ impl Case<'_> {
             .collect()
     }
 
-    fn features(&self, network: &QwenVl, device: &Device) -> Option<Tensor<2>> {
+    fn features(&self, network: &Network, device: &Device) -> Option<Features> {
         if !self.has("pixel_values") {
             return None;
         }
@@ -99,9 +99,9 @@ impl Case<'_> {
     }
 
     /// Last hidden states of the whole sequence.
-    fn hidden(&self, network: &QwenVl, device: &Device) -> Tensor<2> {
+    fn hidden(&self, network: &Network, device: &Device) -> Tensor<2> {
         let mut feature = 0;
-        let image = network.config().image_token_id;
+        let image = network.config().image_token_id.unwrap();
         let rows: Vec<RowSource> = self
             .tokens()
             .into_iter()
@@ -115,10 +115,7 @@ impl Case<'_> {
             })
             .collect();
         let forest = Arc::new(Forest::sequences([rows.len()], true));
-        let mut attend = PackedAttention {
-            layout: network.head_layout(),
-            forest: &forest,
-        };
+        let mut attend = PackedAttention { forest: &forest };
         network.hidden(
             rows,
             self.features(network, device),
@@ -153,12 +150,12 @@ const CASES: [&str; 4] = ["text", "one_image", "two_images", "partial_windows"];
 fn image_features_and_logits_agree() {
     with_golden(|checkpoint, tensors| {
         let device = Device::flex();
-        let network = QwenVl::new(&checkpoint.config, &checkpoint.weights);
+        let network = Network::new(&checkpoint.config, &checkpoint.weights);
         for name in CASES {
             let case = Case { tensors, name };
             if let Some(features) = case.features(&network, &device) {
                 let difference =
-                    largest_difference(&values(features), &case.floats("image_features").1);
+                    largest_difference(&values(features.rows), &case.floats("image_features").1);
                 assert!(difference < 1e-4, "{name}: features differ by {difference}");
             }
             let logits = values(network.logits(case.hidden(&network, &device)));
@@ -177,7 +174,7 @@ fn loss_and_gradients_agree() {
             name: "two_images",
         };
         let tracked = checkpoint.weights.tracked(|_| true);
-        let network = QwenVl::new(&checkpoint.config, &tracked);
+        let network = Network::new(&checkpoint.config, &tracked);
         let hidden = case.hidden(&network, &device);
         let tokens = case.tokens();
         let count = tokens.len() - 1;

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use ocelli_core::{Message, Part, Picture, Purpose, Role, SeedKey};
 use ocelli_model::checkpoint::Checkpoint;
+use ocelli_model::network::PackedAttention;
 use ocelli_model::ops::attention::Forest;
-use ocelli_model::qwen2_5_vl::PackedAttention;
 use ocelli_rollout::Policy;
 use ocelli_rollout::generate::PackedContexts;
 use rand::RngExt;
@@ -53,10 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let network = policy.network();
     let packed = PackedContexts::new(&network, &[&context], &device);
     let forest = Arc::new(Forest::sequences([context.ids.len()], true));
-    let mut attend = PackedAttention {
-        layout: network.head_layout(),
-        forest: &forest,
-    };
+    let mut attend = PackedAttention { forest: &forest };
     let hidden = network.hidden(packed.rows, packed.features, &packed.positions, &mut attend);
     let logits = network.logits(hidden);
     let [tokens, vocabulary] = logits.dims();

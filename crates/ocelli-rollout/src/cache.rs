@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use ocelli_model::network::Attend;
 use ocelli_model::ops::attention::{Forest, HeadLayout, attention};
 use ocelli_model::ops::cache_attention::{CacheRows, cache_attention};
-use ocelli_model::qwen2_5_vl::Attend;
 
 /// Keys and values of all tokens seen so far, in the order they were seen.
 pub struct KeyValueLog {
     layers: Vec<[Tensor<2>; 2]>,
-    layout: HeadLayout,
     used: usize,
     capacity: usize,
 }
@@ -21,7 +20,6 @@ impl KeyValueLog {
         let empty = || Tensor::zeros([capacity, layout.kv_heads * layout.head_dim], device);
         Self {
             layers: (0..layers).map(|_| [empty(), empty()]).collect(),
-            layout,
             used: 0,
             capacity,
         }
@@ -75,12 +73,13 @@ impl Attend for PrefillAttention<'_> {
     fn attend(
         &mut self,
         layer: usize,
+        layout: HeadLayout,
         query: Tensor<2>,
         key: Tensor<2>,
         value: Tensor<2>,
     ) -> Tensor<2> {
         self.log.write(layer, key.clone(), value.clone());
-        attention(query, key, value, self.log.layout, &self.forest)
+        attention(query, key, value, layout, &self.forest)
     }
 }
 
@@ -107,12 +106,13 @@ impl Attend for DecodeAttention<'_> {
     fn attend(
         &mut self,
         layer: usize,
+        layout: HeadLayout,
         query: Tensor<2>,
         key: Tensor<2>,
         value: Tensor<2>,
     ) -> Tensor<2> {
         self.log.write(layer, key, value);
         let [key, value] = self.log.layers[layer].clone();
-        cache_attention(query, key, value, self.log.layout, &self.sequences)
+        cache_attention(query, key, value, layout, &self.sequences)
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ocelli_core::{Finish, SeedKey};
+use ocelli_model::network::{Features, Network};
 use ocelli_model::ops::attention::Forest;
 use ocelli_model::ops::cache_attention::CacheRows;
 use ocelli_model::ops::gather::{RowSource, gather_rows};
 use ocelli_model::ops::values;
 use ocelli_model::processor::Context;
-use ocelli_model::qwen2_5_vl::QwenVl;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
@@ -48,7 +48,7 @@ const PREFILL_ROWS: usize = 8192;
 
 /// Samples completions for every request, in order: one inner list a request.
 pub fn generate(
-    network: &QwenVl,
+    network: &Network,
     requests: &[Request],
     params: &SamplingParams,
     rules: &TokenRules,
@@ -94,7 +94,7 @@ impl Sequence {
 }
 
 fn wave(
-    network: &QwenVl,
+    network: &Network,
     requests: &[Request],
     params: &SamplingParams,
     rules: &TokenRules,
@@ -172,7 +172,7 @@ fn collect(requests: &[Request], mut finished: Vec<Sequence>) -> Vec<Vec<Complet
 
 /// Runs the prompts and returns the logits of what follows each, `[requests, vocabulary]`.
 fn prefill(
-    network: &QwenVl,
+    network: &Network,
     requests: &[Request],
     log: &mut KeyValueLog,
     device: &Device,
@@ -197,7 +197,7 @@ fn prefill(
 }
 
 /// Runs the newest token of every sequence and returns `[sequences, vocabulary]` logits.
-fn decode(network: &QwenVl, active: &mut [Sequence], log: &mut KeyValueLog) -> Vec<f32> {
+fn decode(network: &Network, active: &mut [Sequence], log: &mut KeyValueLog) -> Vec<f32> {
     let mut rows = Vec::with_capacity(active.len());
     let mut positions = Vec::with_capacity(active.len());
     let mut sequences = Vec::with_capacity(active.len());
@@ -228,23 +228,23 @@ fn decode(network: &QwenVl, active: &mut [Sequence], log: &mut KeyValueLog) -> V
 
 /// Contexts one after the other, as rows of the network.
 pub struct PackedContexts {
-    /// Token or image feature of every row.
+    /// Token or feature of every row.
     pub rows: Vec<RowSource>,
     pub positions: Vec<[i32; 3]>,
-    /// Features of all images, `[merged patches, hidden]`.
-    pub features: Option<Tensor<2>>,
+    /// Features of all that is seen, in order.
+    pub features: Option<Features>,
 }
 
 impl PackedContexts {
     /// Packs the contexts and runs the vision tower once on all their images.
-    pub fn new(network: &QwenVl, contexts: &[&Context], device: &Device) -> Self {
-        let image_token = network.config().image_token_id;
+    pub fn new(network: &Network, contexts: &[&Context], device: &Device) -> Self {
+        let placeholders = network.config().placeholder_tokens();
         let mut feature = 0;
         let rows = contexts
             .iter()
             .flat_map(|context| &context.ids)
             .map(|&id| {
-                if id == image_token {
+                if placeholders.contains(&id) {
                     feature += 1;
                     RowSource::Second(feature - 1)
                 } else {

@@ -6,8 +6,8 @@ use burn::tensor::Device;
 use ocelli_data::resize::{PassOrder, resize_bicubic};
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::error::ModelError;
+use ocelli_model::network::Network;
 use ocelli_model::processor::Processor;
-use ocelli_model::qwen2_5_vl::QwenVl;
 use ocelli_model::weights::Weights;
 
 use crate::generate::TokenRules;
@@ -47,12 +47,12 @@ impl Policy {
     }
 
     /// The network without gradients.
-    pub fn network(&self) -> QwenVl {
-        QwenVl::new(&self.checkpoint.config, &self.checkpoint.weights)
+    pub fn network(&self) -> Network {
+        Network::new(&self.checkpoint.config, &self.checkpoint.weights)
     }
 
     /// The network of tracked weights.
-    pub fn network_of(&self, weights: &Weights) -> QwenVl {
-        QwenVl::new(&self.checkpoint.config, weights)
+    pub fn network_of(&self, weights: &Weights) -> Network {
+        Network::new(&self.checkpoint.config, weights)
     }
 }

@@ -9,8 +9,8 @@ use burn::tensor::Device;
 use ocelli_core::{Finish, Purpose, SeedKey};
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::image_processor::ImagePatches;
+use ocelli_model::network::Network;
 use ocelli_model::processor::Context;
-use ocelli_model::qwen2_5_vl::QwenVl;
 use ocelli_rollout::SamplingParams;
 use ocelli_rollout::generate::{Completion, Request, TokenRules, generate};
 use safetensors::SafeTensors;
@@ -26,7 +26,7 @@ fn golden() -> PathBuf {
 
 /// The golden network and the tensors made with it.
 struct Golden {
-    network: QwenVl,
+    network: Network,
     bytes: Vec<u8>,
     device: Device,
 }
@@ -36,7 +36,7 @@ impl Golden {
         let device = Device::flex();
         let checkpoint = Checkpoint::load(&golden(), &device).unwrap();
         Self {
-            network: QwenVl::new(&checkpoint.config, &checkpoint.weights),
+            network: Network::new(&checkpoint.config, &checkpoint.weights),
             bytes: std::fs::read(golden().join("cases.safetensors")).unwrap(),
             device,
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use ocelli_core::{Episode, Metrics, SegmentKind};
 use ocelli_model::image_processor::ImagePatches;
-use ocelli_model::qwen2_5_vl::QwenVl;
+use ocelli_model::network::Network;
 use ocelli_rollout::{Group, Policy};
 
 use crate::algorithm::{Algorithm, Dependence};
@@ -79,7 +79,7 @@ pub(super) fn behavior_logprobs(episode: &Episode) -> impl Iterator<Item = f32> 
 /// Log-probabilities and entropies of all trained tokens under a network that does not learn, at `(temperature, max_rows)`.
 pub(super) fn logprobs(
     policy: &Policy,
-    network: &QwenVl,
+    network: &Network,
     trees: &[Tree],
     (temperature, max_rows): (f32, usize),
 ) -> (Vec<f32>, Vec<f32>) {

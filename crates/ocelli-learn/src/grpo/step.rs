@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 use ocelli_core::SeedKey;
-use ocelli_model::qwen2_5_vl::QwenVl;
+use ocelli_model::network::Network;
 use ocelli_rollout::Policy;
 
 use super::batch::{TokenBatch, constant, logprobs};
@@ -24,7 +24,7 @@ pub(super) struct Learner<'a> {
     pub(super) stage: &'a StageConfig,
     pub(super) rollout: &'a RolloutConfig,
     pub(super) algorithm: &'a Algorithm,
-    pub(super) reference: Option<&'a QwenVl>,
+    pub(super) reference: Option<&'a Network>,
     pub(super) progress: (u64, u64),
     /// Of the tokens that are chosen at random.
     pub(super) key: SeedKey,

@@ -91,6 +91,15 @@ pub struct HeadLayout {
     /// Key and value heads; each serves `heads / kv_heads` query heads.
     pub kv_heads: usize,
     pub head_dim: usize,
+    /// Keys a row sees at most, the newest ones and its own among them; `None` sees all. For causal attention only.
+    pub window: Option<usize>,
+}
+
+impl HeadLayout {
+    /// The first key in sight of a row that sees `keys` keys in order.
+    pub(super) fn first_key(self, keys: usize) -> usize {
+        self.window.map_or(0, |window| keys.saturating_sub(window))
+    }
 }
 
 /// Backends that run the fused attention.
@@ -374,9 +383,13 @@ fn forward(
                         #[inline(always)]
                         || {
                             for (i, row) in scores.chunks_exact_mut(block.keys).enumerate() {
-                                let (seen, unseen) = row.split_at_mut(block.limit(i));
+                                let limit = block.limit(i);
+                                let (past, future) = row.split_at_mut(limit);
+                                let (out_of_window, seen) =
+                                    past.split_at_mut(layout.first_key(limit));
                                 let log_total = softmax(seen);
-                                unseen.fill(0.0);
+                                out_of_window.fill(0.0);
+                                future.fill(0.0);
                                 let at = (block.queries.start + i) * layout.heads + head;
                                 // SAFETY: this task alone owns this tree's rows of this head.
                                 unsafe { *log_pointer.at(at) = log_total };
@@ -448,20 +461,23 @@ fn backward(saved: &Saved, output_gradient: &FlexTensor) -> [FlexTensor; 3] {
                             for (i, (weights, d_scores)) in rows.enumerate() {
                                 let row = first + i;
                                 let limit = block.limit(i);
+                                let seen = layout.first_key(limit)..limit;
                                 let log_total = saved.log_totals[row * layout.heads + head];
                                 let at = heads.query_offset(row, head);
                                 let shared = dot(
                                     &output[at..at + layout.head_dim],
                                     &d_output[at..at + layout.head_dim],
                                 );
-                                for (w, d) in
-                                    weights[..limit].iter_mut().zip(&mut d_scores[..limit])
-                                {
+                                let (w, d) =
+                                    (&mut weights[seen.clone()], &mut d_scores[seen.clone()]);
+                                for (w, d) in w.iter_mut().zip(d) {
                                     *w = exp(*w - log_total);
                                     *d = *w * (*d - shared);
                                 }
-                                weights[limit..].fill(0.0);
-                                d_scores[limit..].fill(0.0);
+                                for unseen in [0..seen.start, limit..block.keys] {
+                                    weights[unseen.clone()].fill(0.0);
+                                    d_scores[unseen].fill(0.0);
+                                }
                             }
                         },
                     );

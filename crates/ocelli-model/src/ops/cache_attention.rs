@@ -68,6 +68,7 @@ fn forward(
         heads,
         kv_heads,
         head_dim,
+        ..
     } = layout;
     assert_eq!(dim(query, 0), sequences.len(), "one query a sequence");
     let (query, key, value) = (elements(query), elements(key), elements(value));
@@ -84,12 +85,16 @@ fn forward(
                 vectorized(
                     #[inline(always)]
                     || {
-                        let row_at =
-                            |i: usize| match rows.own.get(i.wrapping_sub(rows.prompt.len())) {
+                        let all = rows.prompt.len() + rows.own.len();
+                        let first = layout.first_key(all);
+                        let row_at = |i: usize| {
+                            let i = first + i;
+                            match rows.own.get(i.wrapping_sub(rows.prompt.len())) {
                                 Some(&row) => row as usize,
                                 None => rows.prompt.start + i,
-                            };
-                        let count = rows.prompt.len() + rows.own.len();
+                            }
+                        };
+                        let count = all - first;
                         let group = heads / kv_heads;
                         scores.resize(group * count, 0.0);
                         for kv_head in 0..kv_heads {

@@ -14,6 +14,7 @@ pub mod adamw;
 pub mod attention;
 pub mod cache_attention;
 pub mod gather;
+pub mod layer_norm;
 pub mod linear;
 pub mod logprob;
 pub mod rms_norm;
