@@ -10,6 +10,7 @@ use ocelli_model::ops::adamw::{AdamWStep, adamw};
 use ocelli_model::ops::attention::{Forest, HeadLayout, Segment, attention};
 use ocelli_model::ops::cache_attention::{CacheRows, cache_attention};
 use ocelli_model::ops::gather::{RowSource, gather_rows, merge_rows};
+use ocelli_model::ops::layer_norm::layer_norm;
 use ocelli_model::ops::linear::linear;
 use ocelli_model::ops::logprob::{Choice, choice_logprob};
 use ocelli_model::ops::rms_norm::rms_norm;
@@ -200,14 +201,21 @@ fn prompts_with_completions(causal: bool, groups: &[(usize, Vec<usize>)]) -> For
     }
 }
 
-/// Zero where the row sees the column, hugely negative elsewhere.
-fn mask(forest: &Forest) -> Matrix {
+/// Zero where the row sees the column, hugely negative elsewhere. Of what it sees in order, a row keeps the last `window`.
+fn mask(forest: &Forest, window: Option<usize>) -> Matrix {
     let mut values = vec![-1e30; forest.rows * forest.rows];
     for segment in forest.trees.iter().flatten() {
         for row in segment.rows.clone() {
             let own = segment.rows.clone();
             let own = own.filter(|&column| !forest.causal || column <= row);
-            for column in segment.ancestors.iter().cloned().flatten().chain(own) {
+            let seen: Vec<usize> = segment
+                .ancestors
+                .iter()
+                .cloned()
+                .flatten()
+                .chain(own)
+                .collect();
+            for column in seen.iter().rev().take(window.unwrap_or(usize::MAX)) {
                 values[row * forest.rows + column] = 0.0;
             }
         }
@@ -224,7 +232,7 @@ fn dense_attention(
     layout: HeadLayout,
     forest: &Forest,
 ) -> Tensor<2> {
-    let mask = mask(forest).tensor(&query.device(), query.dtype());
+    let mask = mask(forest, layout.window).tensor(&query.device(), query.dtype());
     let width = layout.head_dim;
     let heads = (0..layout.heads).map(|head| {
         let of = |tensor: &Tensor<2>, head: usize| {
@@ -261,6 +269,21 @@ fn check_attention(name: &str, tolerance: f64, scale: f32, layout: HeadLayout, f
         |[q, k, v]| attention(q, k, v, layout, &forest),
         |inputs| dense_attention(inputs, layout, &forest),
     );
+}
+
+#[test]
+fn attention_with_a_sliding_window() {
+    for window in [2, 5, 130, 1000] {
+        let layout = HeadLayout {
+            window: Some(window),
+            ..LAYOUT
+        };
+        let packed = Forest::sequences([7, 1, 0, 40, 200], true);
+        check_attention("sliding over sequences", 1e-5, 1.5, layout, packed);
+        let groups = [(150, vec![3, 140, 1]), (4, vec![9])];
+        let forest = prompts_with_completions(true, &groups);
+        check_attention("sliding into a shared prompt", 1e-5, 1.5, layout, forest);
+    }
 }
 
 #[test]
@@ -424,6 +447,12 @@ fn a_shared_prompt_is_the_same_as_its_copies() {
 
 #[test]
 fn cache_attention_is_attention_of_the_last_row() {
+    for window in [None, Some(1), Some(7), Some(500)] {
+        check_cache_attention(HeadLayout { window, ..LAYOUT });
+    }
+}
+
+fn check_cache_attention(layout: HeadLayout) {
     let log = 220;
     let sequences = vec![
         // Two samples of one prompt, interleaved in the log and not in its order.
@@ -448,8 +477,8 @@ fn cache_attention_is_attention_of_the_last_row() {
             own: vec![4, 2],
         },
     ];
-    let inputs = qkv(6, log, LAYOUT, 1.5);
-    let width = LAYOUT.heads * LAYOUT.head_dim;
+    let inputs = qkv(6, log, layout, 1.5);
+    let width = layout.heads * layout.head_dim;
     let queries = random(7, [sequences.len(), width], 1.5);
     let device = Device::flex();
     let of = |matrix: &Matrix| matrix.tensor(&device, DType::F32);
@@ -458,7 +487,7 @@ fn cache_attention_is_attention_of_the_last_row() {
         of(&queries),
         of(&inputs[1]),
         of(&inputs[2]),
-        LAYOUT,
+        layout,
         &shared,
     ));
     for (i, sequence) in shared.iter().enumerate() {
@@ -478,10 +507,10 @@ fn cache_attention_is_attention_of_the_last_row() {
         let [key, value] = [1, 2].map(|i| gather_rows(of(&inputs[i]), rows.clone()));
         let last = |y: Tensor<2>| values(y.slice([count - 1..count, 0..width]));
         let got = &got[i * width..][..width];
-        let packed = attention(query.clone(), key.clone(), value.clone(), LAYOUT, &forest);
+        let packed = attention(query.clone(), key.clone(), value.clone(), layout, &forest);
         assert_close("cache, attention", got, &last(packed), 1e-5);
         let inputs = [query, key, value].map(|x| x.cast(DType::F64));
-        let dense = dense_attention(inputs, LAYOUT, &forest);
+        let dense = dense_attention(inputs, layout, &forest);
         assert_close("cache, dense", got, &last(dense), 1e-5);
     }
 }
@@ -702,6 +731,25 @@ fn norms_agree() {
             |[x, gain]| {
                 let square = x.clone().powi_scalar(2).mean_dim(1);
                 x / (square + f64::from(1e-3f32)).sqrt() * gain
+            },
+        );
+    }
+}
+
+#[test]
+fn layer_norms_agree() {
+    for shape in [[1, 5], [600, 37], [257, 64]] {
+        let vectors = [36, 37].map(|seed| random(seed, [1, shape[1]], 2.0));
+        let [gain, bias] = vectors;
+        check(
+            &format!("layer norm {shape:?}"),
+            1e-5,
+            &[random(35, shape, 2.0), gain, bias],
+            |[x, gain, bias]| layer_norm(x, vector(gain), vector(bias), 1e-3),
+            |[x, gain, bias]| {
+                let centred = x.clone() - x.mean_dim(1);
+                let variance = centred.clone().powi_scalar(2).mean_dim(1);
+                centred / (variance + f64::from(1e-3f32)).sqrt() * gain + bias
             },
         );
     }
