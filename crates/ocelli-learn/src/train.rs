@@ -271,11 +271,13 @@ pub fn resume(
 
 fn session<'a>(
     recipe: &Recipe,
-    policy: Policy,
+    mut policy: Policy,
     run: Run,
     observer: &'a mut dyn Observer,
     stop: &'a AtomicBool,
 ) -> Session<'a> {
+    // What is trained is f32, whatever the checkpoint stores.
+    policy.checkpoint.weights.widen(|_| true);
     Session {
         policy,
         run,

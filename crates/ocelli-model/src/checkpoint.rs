@@ -9,12 +9,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData, bf16, f16};
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use crate::hub_cache;
 use crate::preset::Preset;
 use crate::weights::Weights;
 
@@ -69,7 +71,12 @@ impl Checkpoint {
         seed: u64,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        let folder = Path::new(reference);
+        let cached = if Path::new(reference).is_dir() || Preset::find(reference).is_some() {
+            None
+        } else {
+            hub_cache::snapshot(reference)?
+        };
+        let folder = cached.as_deref().unwrap_or(Path::new(reference));
         if folder.is_dir() {
             if !overrides.is_empty() {
                 return Err(ModelError::Overrides {
@@ -333,19 +340,55 @@ fn read_tensors(
     // SAFETY: checkpoints are written beside and renamed into place, never changed in place.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(file_error(path))?;
     let tensors = SafeTensors::deserialize(&map).map_err(|e| malformed(path, e))?;
-    for (name, view) in tensors.tensors() {
-        let name = config.published_name(&name);
-        if name == config.text_names().head && config.tie_word_embeddings {
-            continue;
-        }
-        let values = to_f32(&view).map_err(|e| malformed(path, format!("tensor `{name}`: {e}")))?;
-        weights.insert(name, view.shape(), values, device);
+    let wanted: Vec<(String, TensorView)> = tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (config.published_name(&name), view))
+        .filter(|(name, _)| !(config.tie_word_embeddings && name == config.text_names().head))
+        .collect();
+    let read: Vec<Result<TensorData, String>> = wanted
+        .par_iter()
+        .map(|(name, view)| {
+            if keeps_half(name, view) {
+                Ok(as_stored(view))
+            } else {
+                let values = to_f32(view).map_err(|e| format!("tensor `{name}`: {e}"))?;
+                let count = values.len();
+                Ok(TensorData::new(values, [count]))
+            }
+        })
+        .collect();
+    for ((name, view), data) in wanted.into_iter().zip(read) {
+        let data = data.map_err(|e| malformed(path, e))?;
+        weights.insert_data(name, view.shape(), data, device);
     }
     Ok(())
 }
 
+/// Below this many elements half precision saves nothing worth a second path through the network.
+const WORTH_HALF: usize = 1 << 16;
+
+/// Whether a tensor stays in half precision until it is trained: large matrices do, which layers widen as they go.
+fn keeps_half(name: &str, view: &TensorView) -> bool {
+    matches!(view.dtype(), Dtype::BF16 | Dtype::F16)
+        && name.ends_with(".weight")
+        && view.shape().len() >= 2
+        && view.shape().iter().product::<usize>() >= WORTH_HALF
+}
+
+/// The bytes of a half-precision tensor, flat.
+fn as_stored(view: &TensorView) -> TensorData {
+    let dtype = match view.dtype() {
+        Dtype::BF16 => DType::BF16,
+        _ => DType::F16,
+    };
+    let count: usize = view.shape().iter().product();
+    TensorData::from_bytes_vec(view.data().to_vec(), [count], dtype)
+}
+
 fn to_f32(view: &TensorView) -> Result<Vec<f32>, String> {
     let bytes = view.data();
+    let halves = || bytes.as_chunks::<2>().0.iter();
     match view.dtype() {
         Dtype::F32 => Ok(bytes
             .as_chunks::<4>()
@@ -353,25 +396,15 @@ fn to_f32(view: &TensorView) -> Result<Vec<f32>, String> {
             .iter()
             .map(|b| f32::from_le_bytes(*b))
             .collect()),
-        Dtype::BF16 => Ok(bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| burn::tensor::bf16::from_le_bytes(*b).to_f32())
-            .collect()),
-        Dtype::F16 => Ok(bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| burn::tensor::f16::from_le_bytes(*b).to_f32())
-            .collect()),
+        Dtype::BF16 => Ok(halves().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
+        Dtype::F16 => Ok(halves().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
         other => Err(format!(
             "type {other:?} is not supported; use F32, BF16 or F16"
         )),
     }
 }
 
-/// A flat f32 tensor that becomes bytes when it is written, not before.
+/// A flat tensor that becomes bytes when it is written, not before.
 struct Flat<'a> {
     shape: &'a [usize],
     value: &'a Tensor<1>,
@@ -379,7 +412,11 @@ struct Flat<'a> {
 
 impl safetensors::View for Flat<'_> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        match self.value.dtype() {
+            DType::BF16 => Dtype::BF16,
+            DType::F16 => Dtype::F16,
+            _ => Dtype::F32,
+        }
     }
 
     fn shape(&self) -> &[usize] {
@@ -387,17 +424,16 @@ impl safetensors::View for Flat<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.value.to_data().try_to_vec::<f32>();
-        let values = values.expect("networks compute in f32");
-        Cow::Owned(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        // safetensors is little-endian, and so is every machine this runs on.
+        Cow::Owned(self.value.to_data().bytes().to_vec())
     }
 
     fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * size_of::<f32>()
+        self.shape.iter().product::<usize>() * self.value.dtype().size()
     }
 }
 
-/// Writes flat f32 tensors as a safetensors file, one at a time: no more than one of them is held twice.
+/// Writes flat tensors as a safetensors file, each in its type, one at a time: no more than one of them is held twice.
 ///
 /// # Errors
 /// When the file can't be written.

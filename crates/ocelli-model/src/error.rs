@@ -34,11 +34,26 @@ pub enum ModelError {
         found: Vec<usize>,
         expected: Vec<usize>,
     },
-    /// The model reference is neither a preset nor a folder.
-    #[error("no model at `{reference}`: give a checkpoint folder or one of the presets {}", .presets.join(", "))]
+    /// The model reference is neither a preset nor a folder, nor in the cache.
+    #[error(
+        "no model at `{reference}`: give a checkpoint folder, one of the presets {}, or org/name of a model in the Hugging Face \
+         cache (`hf download org/name` puts it there)",
+        .presets.join(", ")
+    )]
     NoSuchModel {
         reference: String,
         presets: Vec<String>,
+    },
+    /// The model is in the cache, but not at the revision.
+    #[error(
+        "{reference}: {path} has no single snapshot of revision `{revision}`; it has {}. `hf download` fetches others",
+        if .found.is_empty() { "none".to_owned() } else { .found.join(", ") }
+    )]
+    NoRevision {
+        reference: String,
+        path: PathBuf,
+        revision: String,
+        found: Vec<String>,
     },
     /// A folder that holds no checkpoint.
     #[error(
@@ -62,7 +77,10 @@ impl ModelError {
     pub fn is_misuse(&self) -> bool {
         matches!(
             self,
-            Self::NoSuchModel { .. } | Self::NoCheckpoint { .. } | Self::Overrides { .. }
+            Self::NoSuchModel { .. }
+                | Self::NoCheckpoint { .. }
+                | Self::NoRevision { .. }
+                | Self::Overrides { .. }
         )
     }
 }

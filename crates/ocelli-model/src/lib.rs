@@ -7,6 +7,7 @@ pub mod decoder;
 pub mod error;
 pub mod expander;
 pub mod families;
+pub mod hub_cache;
 pub mod image_processor;
 pub mod network;
 pub mod ops;

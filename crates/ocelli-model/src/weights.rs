@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use ocelli_core::seed::normal;
 use ocelli_core::{Purpose, SeedKey};
 use rand::RngExt;
@@ -13,7 +13,7 @@ use crate::error::ModelError;
 #[derive(Clone, Debug)]
 pub struct Parameter {
     pub shape: Vec<usize>,
-    /// `[product of shape]`, f32.
+    /// `[product of shape]`; f32, or as the checkpoint stores it where nothing is to be trained.
     pub value: Tensor<1>,
 }
 
@@ -32,10 +32,24 @@ impl Weights {
         values: Vec<f32>,
         device: &Device,
     ) {
-        let value = Tensor::from_data(
+        self.insert_data(
+            name,
+            shape,
             TensorData::new(values, [shape.iter().product::<usize>()]),
             device,
         );
+    }
+
+    /// Adds a parameter in the type of its data, which is flat.
+    pub fn insert_data(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        data: TensorData,
+        device: &Device,
+    ) {
+        let dtype = data.dtype();
+        let value = Tensor::from_data(data, (device, dtype));
         self.parameters.insert(
             name.into(),
             Parameter {
@@ -61,6 +75,21 @@ impl Weights {
             .values()
             .map(|p| p.shape.iter().product::<usize>())
             .sum()
+    }
+
+    /// Brings the parameters that `wanted` names to f32, as training needs them. Half precision widens exactly.
+    pub fn widen(&mut self, wanted: impl Fn(&str) -> bool) {
+        for (name, parameter) in &mut self.parameters {
+            if wanted(name) && parameter.value.dtype() != DType::F32 {
+                parameter.value = parameter.value.clone().cast(DType::F32);
+            }
+        }
+    }
+
+    /// Bytes that all values take in memory.
+    pub fn bytes(&self) -> usize {
+        let size = |p: &Parameter| p.shape.iter().product::<usize>() * p.value.dtype().size();
+        self.parameters.values().map(size).sum()
     }
 
     /// Replaces every value, with the name to tell which.

@@ -160,6 +160,56 @@ fn check<const N: usize>(
     got
 }
 
+/// A frozen weight in half precision gives what its values give in f32, to rounding; so do gradients of what it meets.
+#[test]
+fn half_precision_weights_count_as_their_values() {
+    // More rows than are widened at once, and a width that cuts the last piece short.
+    let shape = [300, 900];
+    let targets: Vec<u32> = (0..7).map(|i| i * 40).collect();
+    let choice = Arc::new(Choice {
+        targets: targets.clone(),
+        temperature: 0.7,
+        banned: vec![3],
+    });
+    for half in [DType::BF16, DType::F16] {
+        let weight = random(50, shape, 1.0);
+        // Values that half precision holds exactly.
+        let device = Device::flex();
+        let rounded = weight.tensor(&device, DType::F32).cast(half);
+        let wide = rounded.clone().cast(DType::F32);
+        let weight = |stored: bool| {
+            let value = if stored { &rounded } else { &wide };
+            Tensor::from_inner(value.clone())
+        };
+        let vectors = [random(51, [7, 900], 1.0), random(52, [1, 300], 1.0)];
+        let layer = |stored: bool| {
+            evaluate(&vectors, DType::F32, |[x, b]| {
+                linear(x, weight(stored), Some(vector(b)))
+            })
+        };
+        assert_same("half linear", &layer(true), &layer(false), 1e-5);
+        let scored = |stored: bool| {
+            let hidden = std::array::from_ref(&vectors[0]);
+            evaluate(hidden, DType::F32, |[h]| {
+                choice_logprob(h, weight(stored), &choice)
+            })
+        };
+        assert_same("half log-probability", &scored(true), &scored(false), 1e-5);
+
+        let rows = Arc::new(vec![299, 0, 5]);
+        assert_eq!(
+            values(gather_rows(rounded.clone(), rows.clone())),
+            values(gather_rows(wide.clone(), rows))
+        );
+        let second = vectors[0].tensor(&device, DType::F32);
+        let sources = Arc::new(vec![RowSource::First(9), RowSource::Second(6)]);
+        assert_eq!(
+            values(merge_rows(rounded.clone(), second.clone(), sources.clone())),
+            values(merge_rows(wide.clone(), second, sources))
+        );
+    }
+}
+
 // Attention.
 
 const LAYOUT: HeadLayout = HeadLayout {

@@ -12,6 +12,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
+use super::half::Stored;
 use super::lanes::axpy;
 use super::{dim, elements, tensor};
 
@@ -54,16 +55,12 @@ pub fn merge_rows(first: Tensor<2>, second: Tensor<2>, rows: Arc<Vec<RowSource>>
     ))
 }
 
-fn row(table: &[f32], index: u32, width: usize) -> &[f32] {
-    &table[index as usize * width..][..width]
-}
-
 fn gather(table: &FlexTensor, rows: &[u32]) -> FlexTensor {
     let width = dim(table, 1);
-    let table = elements(table);
-    let mut y = Vec::with_capacity(rows.len() * width);
-    for &index in rows {
-        y.extend_from_slice(row(table, index, width));
+    let stored = Stored::of(table);
+    let mut y = vec![0.0; rows.len() * width];
+    for (y, &index) in y.chunks_exact_mut(width.max(1)).zip(rows) {
+        stored.widen(index as usize * width, y);
     }
     tensor(y, [rows.len(), width])
 }
@@ -71,13 +68,13 @@ fn gather(table: &FlexTensor, rows: &[u32]) -> FlexTensor {
 fn merge(first: &FlexTensor, second: &FlexTensor, rows: &[RowSource]) -> FlexTensor {
     let width = dim(first, 1);
     assert_eq!(width, dim(second, 1), "merged tables have one width");
-    let (first, second) = (elements(first), elements(second));
-    let mut y = Vec::with_capacity(rows.len() * width);
-    for &source in rows {
-        y.extend_from_slice(match source {
-            RowSource::First(index) => row(first, index, width),
-            RowSource::Second(index) => row(second, index, width),
-        });
+    let (first, second) = (Stored::of(first), Stored::of(second));
+    let mut y = vec![0.0; rows.len() * width];
+    for (y, &source) in y.chunks_exact_mut(width.max(1)).zip(rows) {
+        match source {
+            RowSource::First(index) => first.widen(index as usize * width, y),
+            RowSource::Second(index) => second.widen(index as usize * width, y),
+        }
     }
     tensor(y, [rows.len(), width])
 }

@@ -9,8 +9,13 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
+use gemm::Parallelism;
+use rayon::prelude::*;
+
 use super::blas::{MatrixRef, new_product, parallel_if_large, product};
-use super::{dim, elements, tensor};
+use super::half::{Stored, is_half};
+use super::lanes::vectorized;
+use super::{SharedPointer, dim, elements, tensor};
 
 /// Backends that run the fused linear layer.
 #[backend_extension(Flex, Autodiff)]
@@ -25,7 +30,8 @@ pub trait LinearOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `x [rows, in]`, `weight [out, in]`, `bias [out]` → `[rows, out]`.
+/// `x [rows, in]`, `weight [out, in]`, `bias [out]` → `[rows, out]`. The weight may be stored in half precision; it has no
+/// gradient then.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
@@ -41,9 +47,94 @@ struct Saved {
     weight: FlexTensor,
 }
 
+/// Elements of a weight that are widened at once: they stay in a core's cache.
+const WIDENED: usize = 1 << 16;
+
+/// Rows of a half-precision weight that are widened at once.
+fn rows_at_once(inputs: usize) -> usize {
+    (WIDENED / inputs.max(1)).max(1)
+}
+
+/// `x Wᵀ + b` with a weight stored in half precision, piece by piece.
+fn forward_half(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
+    let (rows, inputs, outputs) = (dim(x, 0), dim(x, 1), dim(weight, 0));
+    let stored = Stored::of(weight);
+    let mut y = match bias {
+        Some(bias) => elements(bias).repeat(rows),
+        None => vec![0.0; rows * outputs],
+    };
+    let piece = rows_at_once(inputs);
+    let (x, out) = (elements(x), SharedPointer(y.as_mut_ptr()));
+    (0..outputs.div_ceil(piece)).into_par_iter().for_each_init(
+        || vec![0.0; piece * inputs],
+        |wide, i| {
+            let first = i * piece;
+            let count = piece.min(outputs - first);
+            let wide = &mut wide[..count * inputs];
+            vectorized(
+                #[inline(always)]
+                || stored.widen(first * inputs, wide),
+            );
+            // SAFETY: the piece's columns of `y` belong to this task alone; sizes follow from the shapes.
+            unsafe {
+                product(
+                    (rows, count, inputs),
+                    out.at(first),
+                    outputs,
+                    true,
+                    1.0,
+                    MatrixRef::rows(x, inputs),
+                    MatrixRef::rows(wide, inputs).transposed(),
+                    Parallelism::None,
+                );
+            }
+        },
+    );
+    tensor(y, [rows, outputs])
+}
+
+/// `dy W` with a weight stored in half precision. Pieces are added up in order, so threads share the rows instead.
+fn input_gradient_half(saved: &Saved, dy: &FlexTensor) -> FlexTensor {
+    let (rows, inputs, outputs) = (dim(&saved.x, 0), dim(&saved.x, 1), dim(&saved.weight, 0));
+    let stored = Stored::of(&saved.weight);
+    let piece = rows_at_once(inputs);
+    let mut wide = vec![0.0; piece * inputs];
+    let mut dx = vec![0.0; rows * inputs];
+    let dy = elements(dy);
+    for first in (0..outputs).step_by(piece) {
+        let count = piece.min(outputs - first);
+        let wide = &mut wide[..count * inputs];
+        wide.par_chunks_mut(WIDENED / 8)
+            .enumerate()
+            .for_each(|(i, part)| {
+                vectorized(
+                    #[inline(always)]
+                    || stored.widen(first * inputs + i * (WIDENED / 8), part),
+                );
+            });
+        // SAFETY: sizes follow from the shapes; `dx` is ours.
+        unsafe {
+            product(
+                (rows, inputs, count),
+                dx.as_mut_ptr(),
+                inputs,
+                true,
+                1.0,
+                MatrixRef::strided(dy[first..].as_ptr(), outputs),
+                MatrixRef::rows(wide, inputs),
+                parallel_if_large(rows, inputs, count),
+            );
+        }
+    }
+    tensor(dx, [rows, inputs])
+}
+
 fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
     let (rows, inputs, outputs) = (dim(x, 0), dim(x, 1), dim(weight, 0));
     assert_eq!(inputs, dim(weight, 1), "inputs of a linear layer");
+    if is_half(weight) {
+        return forward_half(x, weight, bias);
+    }
     let sizes = (rows, outputs, inputs);
     let left = MatrixRef::rows(elements(x), inputs);
     let right = MatrixRef::rows(elements(weight), inputs).transposed();
@@ -74,6 +165,9 @@ fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Fl
 
 /// `dx = dy W`.
 fn input_gradient(saved: &Saved, dy: &FlexTensor) -> FlexTensor {
+    if is_half(&saved.weight) {
+        return input_gradient_half(saved, dy);
+    }
     let (rows, inputs, outputs) = (dim(&saved.x, 0), dim(&saved.x, 1), dim(&saved.weight, 0));
     // SAFETY: sizes follow from the shapes.
     let dx = unsafe {

@@ -15,6 +15,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::blas::{MatrixRef, parallel_if_large, product};
+use super::half::widened;
 use super::lanes::{softmax_entropy, vectorized};
 use super::{dim, elements, tensor};
 
@@ -231,7 +232,11 @@ impl LogprobOps for Flex {
         weight: FloatTensor<Self>,
         choice: Arc<Choice>,
     ) -> FloatTensor<Self> {
-        forward(&hidden.to_contiguous(), &weight.to_contiguous(), &choice)
+        forward(
+            &hidden.to_contiguous(),
+            &widened(weight.to_contiguous()),
+            &choice,
+        )
     }
 }
 
@@ -261,7 +266,7 @@ impl<C: CheckpointStrategy> LogprobOps for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let ((hidden, hidden_node), (weight, weight_node)) =
             (hidden.into_parts(), weight.into_parts());
-        let (hidden, weight) = (hidden.to_contiguous(), weight.to_contiguous());
+        let (hidden, weight) = (hidden.to_contiguous(), widened(weight.to_contiguous()));
         let y = forward(&hidden, &weight, &choice);
         match LogprobBackward
             .prepare::<C>([hidden_node, weight_node])

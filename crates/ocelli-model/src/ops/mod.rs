@@ -22,6 +22,7 @@ pub mod rotary;
 pub mod swiglu;
 
 mod blas;
+mod half;
 mod lanes;
 
 use burn::backend::flex::{FlexTensor, Layout};
