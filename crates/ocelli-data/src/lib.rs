@@ -11,6 +11,7 @@ pub mod cache;
 mod cell;
 pub mod config;
 mod conversation;
+pub mod conversion;
 mod data_file;
 pub mod dataset;
 pub mod decode;
@@ -37,14 +38,16 @@ pub mod vlm_r1;
 pub use augment::Augment;
 pub use cache::PictureCache;
 pub use config::{Answers, DataConfig, Format, Generator, Split};
+pub use conversion::Conversion;
 pub use dataset::Dataset;
 pub use decode::{
-    decode_picture, decode_picture_bytes, encode_png, picture_size, picture_size_bytes,
+    decode_picture, decode_picture_as, decode_picture_bytes, encode_png, picture_size,
+    picture_size_bytes,
 };
 pub use error::DataError;
 pub use label_noise::LabelNoise;
 pub use order::epoch_order;
 pub use pointing::PointingConfig;
-pub use resize::{PassOrder, resize_bicubic};
+pub use resize::{Filter, PassOrder, resize, resize_bicubic};
 pub use source::{load, load_with};
 pub use suggest::suggest;

@@ -1,7 +1,7 @@
-//! Bicubic resizing, bit for bit as Pillow does it.
+//! Bicubic and Lanczos resizing, bit for bit as Pillow does it.
 //!
 //! Checkpoints were trained on pictures that Pillow resized, and none of the Rust resizers gives the same bytes. The
-//! filter is Keys' cubic with a = −0.5, applied along one axis and then the other, widened when shrinking so that
+//! filter, Keys' cubic with a = −0.5 or Lanczos' with three lobes, is applied along one axis and then the other, widened when shrinking so that
 //! every source pixel counts. Weights are 22-bit fixed-point numbers and the picture between the two passes is rounded
 //! to 8 bits, which is why the order of the passes shows in the result.
 //!
@@ -21,14 +21,52 @@ pub enum PassOrder {
 
 /// Bits after the point of a fixed-point weight.
 const PRECISION_BITS: u32 = 22;
-/// Half the width of the cubic's support at scale 1, in source pixels.
-const SUPPORT: f64 = 2.0;
+
+/// How much a source pixel counts, by its distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Keys' cubic convolution with a = −0.5: Qwen-VL, InternVL.
+    Bicubic,
+    /// The sinc function under its own first three lobes: SmolVLM, Idefics.
+    Lanczos,
+}
+
+impl Filter {
+    /// Half the width of the kernel at scale 1, in source pixels.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Bicubic => cubic(x),
+            Self::Lanczos => lanczos(x),
+        }
+    }
+}
+
+/// [`resize`] with [`Filter::Bicubic`].
+///
+/// # Panics
+/// As [`resize`].
+pub fn resize_bicubic(picture: &Picture, width: usize, height: usize, order: PassOrder) -> Picture {
+    resize(picture, width, height, Filter::Bicubic, order)
+}
 
 /// `picture` resized to `width` × `height` pixels.
 ///
 /// # Panics
 /// If `width` or `height` is zero; a picture has no empty side.
-pub fn resize_bicubic(picture: &Picture, width: usize, height: usize, order: PassOrder) -> Picture {
+pub fn resize(
+    picture: &Picture,
+    width: usize,
+    height: usize,
+    filter: Filter,
+    order: PassOrder,
+) -> Picture {
     assert!(width > 0 && height > 0, "resizing to {width}x{height}");
     let (old_width, old_height) = (picture.width(), picture.height());
     if (old_width, old_height) == (width, height) {
@@ -43,11 +81,15 @@ pub fn resize_bicubic(picture: &Picture, width: usize, height: usize, order: Pas
         }
     };
     let rgb = if vertical_first {
-        let between = resize_columns(picture.rgb(), old_width, old_height, height);
-        resize_rows(&between, old_width, width)
+        let between = resize_columns(
+            picture.rgb(),
+            old_width,
+            &windows(filter, old_height, height),
+        );
+        resize_rows(&between, old_width, &windows(filter, old_width, width))
     } else {
-        let between = resize_rows(picture.rgb(), old_width, width);
-        resize_columns(&between, width, old_height, height)
+        let between = resize_rows(picture.rgb(), old_width, &windows(filter, old_width, width));
+        resize_columns(&between, width, &windows(filter, old_height, height))
     };
     Picture::new(width, height, rgb)
 }
@@ -59,10 +101,10 @@ struct Window {
 }
 
 /// One window for each of `new` output pixels along an axis of `old` source pixels.
-fn windows(old: usize, new: usize) -> Vec<Window> {
+fn windows(filter: Filter, old: usize, new: usize) -> Vec<Window> {
     let scale = old as f64 / new as f64;
     let widening = scale.max(1.0);
-    let support = SUPPORT * widening;
+    let support = filter.support() * widening;
     (0..new)
         .map(|x| {
             let centre = (x as f64 + 0.5) * scale;
@@ -70,7 +112,7 @@ fn windows(old: usize, new: usize) -> Vec<Window> {
             let start = (centre - support + 0.5) as usize;
             let end = ((centre + support + 0.5) as usize).min(old);
             let weights: Vec<f64> = (start..end)
-                .map(|source| cubic((source as f64 - centre + 0.5) * widening.recip()))
+                .map(|source| filter.weight((source as f64 - centre + 0.5) * widening.recip()))
                 .collect();
             let sum: f64 = weights.iter().sum();
             let weights = weights.iter().map(|w| fixed_point(w / sum)).collect();
@@ -92,6 +134,22 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
+/// Lanczos' kernel: sinc(x) · sinc(x / 3) for |x| < 3.
+fn lanczos(x: f64) -> f64 {
+    let sinc = |x: f64| {
+        if x == 0.0 {
+            return 1.0;
+        }
+        let angle = x * std::f64::consts::PI;
+        angle.sin() / angle
+    };
+    if (-3.0..3.0).contains(&x) {
+        sinc(x) * sinc(x / 3.0)
+    } else {
+        0.0
+    }
+}
+
 /// Rounds half away from zero.
 fn fixed_point(weight: f64) -> i32 {
     (weight * f64::from(1u32 << PRECISION_BITS)).round() as i32
@@ -105,15 +163,14 @@ fn to_byte(sum: i32) -> u8 {
 /// One half in fixed point: where sums start, so that the shift down rounds.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
-/// Horizontal pass over all rows of `rgb`, `[rows, old, 3]` to `[rows, new, 3]`.
-fn resize_rows(rgb: &[u8], old: usize, new: usize) -> Vec<u8> {
-    if old == new {
+/// Horizontal pass over all rows of `rgb`, `[rows, old, 3]` to `[rows, windows, 3]`.
+fn resize_rows(rgb: &[u8], old: usize, windows: &[Window]) -> Vec<u8> {
+    if old == windows.len() {
         return rgb.to_vec();
     }
-    let windows = windows(old, new);
-    let mut out = Vec::with_capacity(rgb.len() / old * new);
+    let mut out = Vec::with_capacity(rgb.len() / old * windows.len());
     for row in rgb.chunks_exact(old * 3) {
-        for window in &windows {
+        for window in windows {
             let mut sums = [HALF; 3];
             let pixels = row[window.start * 3..].chunks_exact(3);
             for (pixel, &weight) in pixels.zip(&window.weights) {
@@ -127,15 +184,15 @@ fn resize_rows(rgb: &[u8], old: usize, new: usize) -> Vec<u8> {
     out
 }
 
-/// Vertical pass, `[old, width, 3]` to `[new, width, 3]`.
-fn resize_columns(rgb: &[u8], width: usize, old: usize, new: usize) -> Vec<u8> {
-    if old == new {
+/// Vertical pass, `[old, width, 3]` to `[windows, width, 3]`.
+fn resize_columns(rgb: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
+    let stride = width * 3;
+    if rgb.len() == stride * windows.len() {
         return rgb.to_vec();
     }
-    let stride = width * 3;
-    let mut out = Vec::with_capacity(stride * new);
+    let mut out = Vec::with_capacity(stride * windows.len());
     let mut sums = vec![HALF; stride];
-    for window in windows(old, new) {
+    for window in windows {
         sums.fill(HALF);
         let rows = rgb[window.start * stride..].chunks_exact(stride);
         for (row, &weight) in rows.zip(&window.weights) {
