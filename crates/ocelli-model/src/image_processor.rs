@@ -4,11 +4,15 @@
 //! 5.23 (the NumPy path) to the last bit; the torchvision path of the same library folds rescaling into the mean and
 //! differs in the last digits. Resampling itself is the caller's: it is passed in as a function.
 
-mod config;
+pub(crate) mod config;
+pub mod levels;
+pub mod splits;
+pub mod tiles;
 
 use ocelli_core::Picture;
 
 pub use self::config::ImageProcessorConfig;
+use self::levels::Levels;
 use crate::processing_error::ProcessingError;
 
 /// Numbers of one picture, ready for the vision tower.
@@ -47,19 +51,7 @@ impl ImageProcessorConfig {
         resize: impl Fn(&Picture, usize, usize) -> Picture,
     ) -> Result<ImagePatches, ProcessingError> {
         let (height, width) = self.target_size(picture.height(), picture.width())?;
-        if (picture.width(), picture.height()) == (width, height) {
-            return Ok(self.patchify(picture));
-        }
-        let picture = resize(picture, width, height);
-        if (picture.width(), picture.height()) != (width, height) {
-            return Err(ProcessingError::PictureSize {
-                width,
-                height,
-                found_width: picture.width(),
-                found_height: picture.height(),
-            });
-        }
-        Ok(self.patchify(&picture))
+        Ok(self.patchify(&resized(picture, width, height, &resize)?))
     }
 
     /// Height and width that a picture of this height and width is brought to.
@@ -80,60 +72,90 @@ impl ImageProcessorConfig {
         Ok((height, width))
     }
 
-    /// What each byte of each channel becomes. The product is taken in f64 and rounded to f32, the rest is in f32, as
-    /// NumPy does it.
-    fn lookup(&self) -> [[f32; 256]; 3] {
-        std::array::from_fn(|channel| {
-            let (mean, std) = (
-                self.image_mean[channel] as f32,
-                self.image_std[channel] as f32,
-            );
-            std::array::from_fn(|byte| {
-                let scale = if self.do_rescale {
-                    self.rescale_factor
-                } else {
-                    1.0
-                };
-                let value = (byte as f64 * scale) as f32;
-                if self.do_normalize {
-                    (value - mean) / std
-                } else {
-                    value
-                }
-            })
-        })
+    /// What becomes of the bytes.
+    pub fn levels(&self) -> Levels {
+        Levels {
+            do_rescale: self.do_rescale,
+            rescale_factor: self.rescale_factor,
+            do_normalize: self.do_normalize,
+            mean: self.image_mean,
+            std: self.image_std,
+        }
     }
 
     /// Cuts a picture, whose sides are multiples of [`Self::factor`], into rows of numbers.
     fn patchify(&self, picture: &Picture) -> ImagePatches {
-        let (patch, merge) = (self.patch_size, self.merge_size);
+        let (patch, time) = (self.patch_size, self.temporal_patch_size);
         let (height, width) = (picture.height() / patch, picture.width() / patch);
-        let lookup = self.lookup();
-        let rgb = picture.rgb();
-        let frame = patch * patch;
-        let mut pixels = Vec::with_capacity(height * width * 3 * self.temporal_patch_size * frame);
-        for (block_row, block_column) in steps(height / merge, width / merge) {
-            for (row, column) in steps(merge, merge) {
-                let top = (block_row * merge + row) * patch;
-                let left = (block_column * merge + column) * patch;
-                for (channel, table) in lookup.iter().enumerate() {
-                    let start = pixels.len();
-                    for y in top..top + patch {
-                        let line = (y * picture.width() + left) * 3;
-                        let bytes = rgb[line..line + 3 * patch].iter().skip(channel).step_by(3);
-                        pixels.extend(bytes.map(|&byte| table[usize::from(byte)]));
-                    }
-                    for _ in 1..self.temporal_patch_size {
-                        pixels.extend_from_within(start..start + frame);
-                    }
-                }
-            }
-        }
+        let mut pixels = Vec::with_capacity(height * width * 3 * time * patch * patch);
+        let table = self.levels().table();
+        let frames = std::slice::from_ref(picture);
+        append_patches(&mut pixels, frames, time, patch, self.merge_size, &table);
         ImagePatches {
             grid_thw: [1, height, width],
             pixels,
         }
     }
+}
+
+/// Appends the rows of one temporal patch of `time` frames, of which the last of `frames` stands for those that are
+/// missing. All frames have the same size, a multiple of `patch * merge`.
+pub(crate) fn append_patches(
+    pixels: &mut Vec<f32>,
+    frames: &[Picture],
+    time: usize,
+    patch: usize,
+    merge: usize,
+    table: &[[f32; 256]; 3],
+) {
+    let Some(first) = frames.first() else {
+        return;
+    };
+    let (width, height) = first.size();
+    let area = patch * patch;
+    for (block_row, block_column) in steps(height / patch / merge, width / patch / merge) {
+        for (row, column) in steps(merge, merge) {
+            let top = (block_row * merge + row) * patch;
+            let left = (block_column * merge + column) * patch;
+            for (channel, table) in table.iter().enumerate() {
+                for frame in frames {
+                    for y in top..top + patch {
+                        let line = (y * width + left) * 3;
+                        let bytes = frame.rgb()[line..line + 3 * patch]
+                            .iter()
+                            .skip(channel)
+                            .step_by(3);
+                        pixels.extend(bytes.map(|&byte| table[usize::from(byte)]));
+                    }
+                }
+                for _ in frames.len()..time {
+                    pixels.extend_from_within(pixels.len() - area..);
+                }
+            }
+        }
+    }
+}
+
+/// The picture itself if it has this size, else what `resize` makes of it.
+pub(crate) fn resized(
+    picture: &Picture,
+    width: usize,
+    height: usize,
+    resize: &impl Fn(&Picture, usize, usize) -> Picture,
+) -> Result<Picture, ProcessingError> {
+    if picture.size() == (width, height) {
+        return Ok(picture.clone());
+    }
+    let picture = resize(picture, width, height);
+    if picture.size() == (width, height) {
+        return Ok(picture);
+    }
+    Err(ProcessingError::PictureSize {
+        width,
+        height,
+        found_width: picture.width(),
+        found_height: picture.height(),
+    })
 }
 
 /// All pairs below `rows` and `columns`, columns fastest.

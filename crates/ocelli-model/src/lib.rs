@@ -7,6 +7,7 @@ pub mod error;
 pub mod expander;
 pub mod image_processor;
 pub mod ops;
+pub mod placeholder;
 pub mod preset;
 pub mod processing_error;
 pub mod processor;
