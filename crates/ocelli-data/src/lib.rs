@@ -19,6 +19,7 @@ mod embedded;
 pub mod error;
 mod files;
 mod format_prompt;
+pub mod frames;
 mod json_rows;
 pub mod label_noise;
 mod layout;
@@ -45,9 +46,10 @@ pub use decode::{
     picture_size_bytes,
 };
 pub use error::DataError;
+pub use frames::{Clip, clip_from_animation, clip_from_folder, clip_from_video};
 pub use label_noise::LabelNoise;
 pub use order::epoch_order;
 pub use pointing::PointingConfig;
-pub use resize::{Filter, PassOrder, resize, resize_bicubic};
+pub use resize::{Filter, PassOrder, resize, resize_bicubic, resize_torchvision};
 pub use source::{load, load_with};
 pub use suggest::suggest;

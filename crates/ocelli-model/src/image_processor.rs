@@ -87,10 +87,10 @@ impl ImageProcessorConfig {
     fn patchify(&self, picture: &Picture) -> ImagePatches {
         let (patch, time) = (self.patch_size, self.temporal_patch_size);
         let (height, width) = (picture.height() / patch, picture.width() / patch);
-        let mut pixels = Vec::with_capacity(height * width * 3 * time * patch * patch);
+        let mut pixels = vec![0.0; height * width * 3 * time * patch * patch];
         let table = self.levels().table();
         let frames = std::slice::from_ref(picture);
-        append_patches(&mut pixels, frames, time, patch, self.merge_size, &table);
+        write_patches(&mut pixels, frames, time, patch, self.merge_size, &table);
         ImagePatches {
             grid_thw: [1, height, width],
             pixels,
@@ -98,10 +98,11 @@ impl ImageProcessorConfig {
     }
 }
 
-/// Appends the rows of one temporal patch of `time` frames, of which the last of `frames` stands for those that are
-/// missing. All frames have the same size, a multiple of `patch * merge`.
-pub(crate) fn append_patches(
-    pixels: &mut Vec<f32>,
+/// Writes the rows of one temporal patch of `time` frames, of which the last of `frames` stands for those that are
+/// missing: `out` is `[height / patch * width / patch, 3, time, patch, patch]`. All frames have the same size, a multiple
+/// of `patch * merge`.
+pub(crate) fn write_patches(
+    out: &mut [f32],
     frames: &[Picture],
     time: usize,
     patch: usize,
@@ -113,25 +114,51 @@ pub(crate) fn append_patches(
     };
     let (width, height) = first.size();
     let area = patch * patch;
-    for (block_row, block_column) in steps(height / patch / merge, width / patch / merge) {
-        for (row, column) in steps(merge, merge) {
-            let top = (block_row * merge + row) * patch;
-            let left = (block_column * merge + column) * patch;
-            for (channel, table) in table.iter().enumerate() {
-                for frame in frames {
-                    for y in top..top + patch {
-                        let line = (y * width + left) * 3;
-                        let bytes = frame.rgb()[line..line + 3 * patch]
-                            .iter()
-                            .skip(channel)
-                            .step_by(3);
-                        pixels.extend(bytes.map(|&byte| table[usize::from(byte)]));
-                    }
-                }
-                for _ in frames.len()..time {
-                    pixels.extend_from_within(pixels.len() - area..);
-                }
+    let blocks = steps(height / patch / merge, width / patch / merge);
+    let places = blocks.flat_map(|(block_row, block_column)| {
+        steps(merge, merge).map(move |(row, column)| {
+            let (row, column) = (block_row * merge + row, block_column * merge + column);
+            (row * patch, column * patch)
+        })
+    });
+    for (out, (top, left)) in out.chunks_exact_mut(3 * time * area).zip(places) {
+        for (frame, place) in frames.iter().zip((0..).step_by(area)) {
+            let [red, green, blue] = [0, 1, 2].map(|c| c * time * area + place);
+            write_patch(out, [red, green, blue], frame, [left, top], patch, table);
+        }
+        let given = frames.len() * area;
+        for channel in out.chunks_exact_mut(time * area) {
+            for missing in (given..time * area).step_by(area) {
+                channel.copy_within(given - area..given, missing);
             }
+        }
+    }
+}
+
+/// Writes the square of `patch` pixels with its upper left corner at `left`, `top`: red, green and blue go to three places
+/// of `out`, in rising order.
+fn write_patch(
+    out: &mut [f32],
+    [red, green, blue]: [usize; 3],
+    frame: &Picture,
+    [left, top]: [usize; 2],
+    patch: usize,
+    table: &[[f32; 256]; 3],
+) {
+    let (first, blues) = out.split_at_mut(blue);
+    let (reds, greens) = first.split_at_mut(green);
+    let reds = reds[red..].chunks_exact_mut(patch);
+    let lines = reds
+        .zip(greens.chunks_exact_mut(patch))
+        .zip(blues.chunks_exact_mut(patch));
+    let rows = frame.rgb().chunks_exact(frame.width() * 3);
+    for (bytes, ((reds, greens), blues)) in rows.skip(top).take(patch).zip(lines) {
+        let (pixels, _) = bytes[left * 3..(left + patch) * 3].as_chunks::<3>();
+        let values = reds.iter_mut().zip(greens).zip(blues);
+        for (&[r, g, b], ((red, green), blue)) in pixels.iter().zip(values) {
+            *red = table[0][usize::from(r)];
+            *green = table[1][usize::from(g)];
+            *blue = table[2][usize::from(b)];
         }
     }
 }

@@ -13,4 +13,5 @@ pub mod processing_error;
 pub mod processor;
 pub mod qwen2_5_vl;
 pub mod tokenizer;
+pub mod video_processor;
 pub mod weights;

@@ -199,6 +199,17 @@ pub enum ProcessingError {
         found_height: usize,
     },
 
+    /// Sound at a rate that the network was not trained on.
+    #[error(
+        "sound of {rate} samples a second came where {wanted} are needed; resample it first, for instance with \
+         ffmpeg -i IN -ar {wanted} OUT.wav"
+    )]
+    SamplingRate { rate: usize, wanted: usize },
+
+    /// A sound with nothing to hear.
+    #[error("a sound without samples; leave the row out")]
+    NoSamples,
+
     /// A video placeholder, for which there are no positions yet.
     #[error(
         "at token {position}: a <|video_pad|>, but videos are not supported yet; give frames as pictures"

@@ -75,8 +75,12 @@ pub(crate) fn append_planes(
     let rows = picture.rgb().chunks_exact(stride).skip(top).take(height);
     for (channel, table) in table.iter().enumerate() {
         for row in rows.clone() {
-            let bytes = row[left * 3..right * 3].iter().skip(channel).step_by(3);
-            pixels.extend(bytes.map(|&byte| table[usize::from(byte)]));
+            let (places, _) = row[left * 3..right * 3].as_chunks::<3>();
+            pixels.extend(
+                places
+                    .iter()
+                    .map(|place| table[usize::from(place[channel])]),
+            );
         }
     }
 }
