@@ -9,6 +9,8 @@
 //!   see it;
 //! - of an animation, the first frame counts.
 //!
+//! [`decode_picture_as`] takes the rules of transformers' image processors instead; see [`crate::conversion`].
+//!
 //! JPEG is decoded by a Rust decoder whose values differ from libjpeg-turbo's by at most a few units.
 
 use std::fs;
@@ -16,11 +18,10 @@ use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{
-    ColorType, DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
-};
+use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 use ocelli_core::Picture;
 
+use crate::conversion::{Conversion, to_rgb};
 use crate::error::DataError;
 
 /// Largest picture that is decoded, in pixels. Checked against the header, before memory is taken.
@@ -45,6 +46,18 @@ pub fn decode_picture(path: &Path) -> Result<Picture, DataError> {
 /// # Errors
 /// As [`decode_picture`].
 pub fn decode_picture_bytes(bytes: &[u8], name: &str) -> Result<Picture, DataError> {
+    decode_picture_as(bytes, name, Conversion::Plain)
+}
+
+/// As [`decode_picture_bytes`], with other rules for what is not RGB.
+///
+/// # Errors
+/// As [`decode_picture`].
+pub fn decode_picture_as(
+    bytes: &[u8],
+    name: &str,
+    conversion: Conversion,
+) -> Result<Picture, DataError> {
     if bytes.is_empty() {
         return Err(DataError::picture(
             name,
@@ -58,19 +71,14 @@ pub fn decode_picture_bytes(bytes: &[u8], name: &str) -> Result<Picture, DataErr
             "the JPEG ends before its picture does: copy or download it again",
         ));
     }
+    let format = reader.format();
     let (mut decoder, _) = open(reader, name)?;
     let orientation = orientation(&mut decoder);
     let mut decoded = DynamicImage::from_decoder(decoder)
         .map_err(|error| DataError::picture(name, damaged(&error)))?;
     decoded.apply_orientation(orientation);
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-    let rgb: Vec<u8> = match decoded.color() {
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-            let wide = decoded.into_rgb16().into_raw();
-            wide.into_iter().map(|value| (value >> 8) as u8).collect()
-        }
-        _ => decoded.into_rgb8().into_raw(),
-    };
+    let rgb = to_rgb(decoded, conversion, format, bytes);
     Ok(Picture::new(width, height, rgb))
 }
 

@@ -11,6 +11,7 @@ pub mod cache;
 mod cell;
 pub mod config;
 mod conversation;
+pub mod conversion;
 mod data_file;
 pub mod dataset;
 pub mod decode;
@@ -18,6 +19,7 @@ mod embedded;
 pub mod error;
 mod files;
 mod format_prompt;
+pub mod frames;
 mod json_rows;
 pub mod label_noise;
 mod layout;
@@ -28,6 +30,7 @@ pub mod pointing;
 pub mod resize;
 pub mod shapes;
 mod shift;
+pub mod sound;
 pub mod source;
 pub mod suggest;
 mod table;
@@ -37,14 +40,18 @@ pub mod vlm_r1;
 pub use augment::Augment;
 pub use cache::PictureCache;
 pub use config::{Answers, DataConfig, Format, Generator, Split};
+pub use conversion::Conversion;
 pub use dataset::Dataset;
 pub use decode::{
-    decode_picture, decode_picture_bytes, encode_png, picture_size, picture_size_bytes,
+    decode_picture, decode_picture_as, decode_picture_bytes, encode_png, picture_size,
+    picture_size_bytes,
 };
 pub use error::DataError;
+pub use frames::{Clip, clip_from_animation, clip_from_folder, clip_from_video};
 pub use label_noise::LabelNoise;
 pub use order::epoch_order;
 pub use pointing::PointingConfig;
-pub use resize::{PassOrder, resize_bicubic};
+pub use resize::{Filter, PassOrder, resize, resize_bicubic, resize_torchvision};
+pub use sound::{Sound, read_wav};
 pub use source::{load, load_with};
 pub use suggest::suggest;

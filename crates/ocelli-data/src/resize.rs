@@ -1,13 +1,18 @@
-//! Bicubic resizing, bit for bit as Pillow does it.
+//! Bicubic and Lanczos resizing, bit for bit as Pillow does it.
 //!
 //! Checkpoints were trained on pictures that Pillow resized, and none of the Rust resizers gives the same bytes. The
-//! filter is Keys' cubic with a = −0.5, applied along one axis and then the other, widened when shrinking so that
+//! filter, Keys' cubic with a = −0.5 or Lanczos' with three lobes, is applied along one axis and then the other, widened when shrinking so that
 //! every source pixel counts. Weights are 22-bit fixed-point numbers and the picture between the two passes is rounded
 //! to 8 bits, which is why the order of the passes shows in the result.
 //!
-//! "Fast" processors of Hugging Face (torchvision on tensors) round in other places; they are a different reference.
+//! "Fast" processors of Hugging Face (torchvision on tensors) round in other places; they are a different reference, for
+//! which there is [`resize_torchvision`].
+
+mod passes;
 
 use ocelli_core::Picture;
+
+use self::passes::{resize_columns, resize_rows};
 
 /// Which axis is resized first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,16 +24,54 @@ pub enum PassOrder {
     Pillow13,
 }
 
-/// Bits after the point of a fixed-point weight.
-const PRECISION_BITS: u32 = 22;
-/// Half the width of the cubic's support at scale 1, in source pixels.
-const SUPPORT: f64 = 2.0;
+/// Bits after the point of Pillow's fixed-point weights.
+const PILLOW_BITS: u32 = 22;
+
+/// How much a source pixel counts, by its distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Keys' cubic convolution with a = −0.5: Qwen-VL, InternVL.
+    Bicubic,
+    /// The sinc function under its own first three lobes: SmolVLM, Idefics.
+    Lanczos,
+}
+
+impl Filter {
+    /// Half the width of the kernel at scale 1, in source pixels.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Bicubic => cubic(x),
+            Self::Lanczos => lanczos(x),
+        }
+    }
+}
+
+/// [`resize`] with [`Filter::Bicubic`].
+///
+/// # Panics
+/// As [`resize`].
+pub fn resize_bicubic(picture: &Picture, width: usize, height: usize, order: PassOrder) -> Picture {
+    resize(picture, width, height, Filter::Bicubic, order)
+}
 
 /// `picture` resized to `width` × `height` pixels.
 ///
 /// # Panics
 /// If `width` or `height` is zero; a picture has no empty side.
-pub fn resize_bicubic(picture: &Picture, width: usize, height: usize, order: PassOrder) -> Picture {
+pub fn resize(
+    picture: &Picture,
+    width: usize,
+    height: usize,
+    filter: Filter,
+    order: PassOrder,
+) -> Picture {
     assert!(width > 0 && height > 0, "resizing to {width}x{height}");
     let (old_width, old_height) = (picture.width(), picture.height());
     if (old_width, old_height) == (width, height) {
@@ -42,41 +85,114 @@ pub fn resize_bicubic(picture: &Picture, width: usize, height: usize, order: Pas
             height_loss > 0 && height_loss > 2 * width_loss
         }
     };
+    let across = Axis::pillow(&windows(filter, old_width, width));
+    let down = Axis::pillow(&windows(filter, old_height, height));
     let rgb = if vertical_first {
-        let between = resize_columns(picture.rgb(), old_width, old_height, height);
-        resize_rows(&between, old_width, width)
+        let between = resize_columns(picture.rgb(), old_width, &down);
+        resize_rows(&between, old_width, &across)
     } else {
-        let between = resize_rows(picture.rgb(), old_width, width);
-        resize_columns(&between, width, old_height, height)
+        let between = resize_rows(picture.rgb(), old_width, &across);
+        resize_columns(&between, width, &down)
     };
     Picture::new(width, height, rgb)
 }
 
-/// The source pixels that make one output pixel, and their fixed-point weights.
-struct Window {
+/// `picture` resized to `width` × `height` pixels with the bicubic filter, bit for bit as torchvision does it on bytes with
+/// `antialias`, on x86 processors with AVX2: horizontal first, weights of 16 bits. Videos of Qwen-VL are made so.
+///
+/// # Panics
+/// As [`resize`].
+pub fn resize_torchvision(picture: &Picture, width: usize, height: usize) -> Picture {
+    assert!(width > 0 && height > 0, "resizing to {width}x{height}");
+    let (old_width, old_height) = picture.size();
+    let axis = |old, new| Axis::torchvision(&windows(Filter::Bicubic, old, new));
+    let between = resize_rows(picture.rgb(), old_width, &axis(old_width, width));
+    let rgb = resize_columns(&between, width, &axis(old_height, height));
+    Picture::new(width, height, rgb)
+}
+
+/// The source pixels that make one output pixel, and their weights, whose sum is 1.
+struct Window<T> {
     start: usize,
-    weights: Vec<i32>,
+    weights: Vec<T>,
 }
 
 /// One window for each of `new` output pixels along an axis of `old` source pixels.
-fn windows(old: usize, new: usize) -> Vec<Window> {
+fn windows(filter: Filter, old: usize, new: usize) -> Vec<Window<f64>> {
     let scale = old as f64 / new as f64;
     let widening = scale.max(1.0);
-    let support = SUPPORT * widening;
+    let support = filter.support() * widening;
     (0..new)
         .map(|x| {
             let centre = (x as f64 + 0.5) * scale;
             // Casts from float stop at zero, as the clipping to the picture's first pixel asks.
             let start = (centre - support + 0.5) as usize;
             let end = ((centre + support + 0.5) as usize).min(old);
-            let weights: Vec<f64> = (start..end)
-                .map(|source| cubic((source as f64 - centre + 0.5) * widening.recip()))
+            let mut weights: Vec<f64> = (start..end)
+                .map(|source| filter.weight((source as f64 - centre + 0.5) * widening.recip()))
                 .collect();
             let sum: f64 = weights.iter().sum();
-            let weights = weights.iter().map(|w| fixed_point(w / sum)).collect();
+            weights.iter_mut().for_each(|weight| *weight /= sum);
             Window { start, weights }
         })
         .collect()
+}
+
+/// Windows in fixed point. Their weights are even in number, the last one zero where it has to be.
+struct Axis {
+    bits: u32,
+    windows: Vec<Window<i32>>,
+}
+
+impl Axis {
+    fn pillow(windows: &[Window<f64>]) -> Self {
+        Self::new(PILLOW_BITS, windows)
+    }
+
+    /// As many bits as the largest weight leaves in an `i16`.
+    fn torchvision(windows: &[Window<f64>]) -> Self {
+        let largest = windows
+            .iter()
+            .flat_map(|w| &w.weights)
+            .fold(0.0, |a: f64, &b| a.max(b));
+        let fits = |bits: &u32| largest * f64::from(1u32 << (bits + 1)) + 0.5 < f64::from(1 << 15);
+        let bits = (0..PILLOW_BITS)
+            .find(|bits| !fits(bits))
+            .unwrap_or(PILLOW_BITS);
+        Self::new(bits, windows)
+    }
+
+    fn new(bits: u32, windows: &[Window<f64>]) -> Self {
+        let fixed = |window: &Window<f64>| {
+            let one = f64::from(1u32 << bits);
+            // Half is rounded away from zero.
+            let weights = window
+                .weights
+                .iter()
+                .map(|weight| (weight * one).round() as i32);
+            let mut weights: Vec<i32> = weights.collect();
+            weights.resize(weights.len().next_multiple_of(2), 0);
+            Window {
+                start: window.start,
+                weights,
+            }
+        };
+        Self {
+            bits,
+            windows: windows.iter().map(fixed).collect(),
+        }
+    }
+
+    /// One half in fixed point: added to sums, so that the shift down rounds.
+    fn half(&self) -> i32 {
+        1 << (self.bits - 1)
+    }
+
+    /// An accumulated sum, one half included, as a byte.
+    #[inline(always)]
+    fn to_byte(&self, sum: i32) -> u8 {
+        (sum >> self.bits).clamp(0, 255) as u8
+    }
 }
 
 /// Keys' cubic convolution kernel (1981, equation 4) with a = −0.5.
@@ -92,60 +208,20 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-/// Rounds half away from zero.
-fn fixed_point(weight: f64) -> i32 {
-    (weight * f64::from(1u32 << PRECISION_BITS)).round() as i32
-}
-
-/// Rounds an accumulated sum, which started at one half, to a byte.
-fn to_byte(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
-}
-
-/// One half in fixed point: where sums start, so that the shift down rounds.
-const HALF: i32 = 1 << (PRECISION_BITS - 1);
-
-/// Horizontal pass over all rows of `rgb`, `[rows, old, 3]` to `[rows, new, 3]`.
-fn resize_rows(rgb: &[u8], old: usize, new: usize) -> Vec<u8> {
-    if old == new {
-        return rgb.to_vec();
-    }
-    let windows = windows(old, new);
-    let mut out = Vec::with_capacity(rgb.len() / old * new);
-    for row in rgb.chunks_exact(old * 3) {
-        for window in &windows {
-            let mut sums = [HALF; 3];
-            let pixels = row[window.start * 3..].chunks_exact(3);
-            for (pixel, &weight) in pixels.zip(&window.weights) {
-                for (sum, &value) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(value) * weight;
-                }
-            }
-            out.extend(sums.map(to_byte));
+/// Lanczos' kernel: sinc(x) · sinc(x / 3) for |x| < 3.
+fn lanczos(x: f64) -> f64 {
+    let sinc = |x: f64| {
+        if x == 0.0 {
+            return 1.0;
         }
+        let angle = x * std::f64::consts::PI;
+        angle.sin() / angle
+    };
+    if (-3.0..3.0).contains(&x) {
+        sinc(x) * sinc(x / 3.0)
+    } else {
+        0.0
     }
-    out
-}
-
-/// Vertical pass, `[old, width, 3]` to `[new, width, 3]`.
-fn resize_columns(rgb: &[u8], width: usize, old: usize, new: usize) -> Vec<u8> {
-    if old == new {
-        return rgb.to_vec();
-    }
-    let stride = width * 3;
-    let mut out = Vec::with_capacity(stride * new);
-    let mut sums = vec![HALF; stride];
-    for window in windows(old, new) {
-        sums.fill(HALF);
-        let rows = rgb[window.start * stride..].chunks_exact(stride);
-        for (row, &weight) in rows.zip(&window.weights) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum += i32::from(value) * weight;
-            }
-        }
-        out.extend(sums.iter().map(|&sum| to_byte(sum)));
-    }
-    out
 }
 
 #[cfg(test)]

@@ -4,11 +4,15 @@
 //! 5.23 (the NumPy path) to the last bit; the torchvision path of the same library folds rescaling into the mean and
 //! differs in the last digits. Resampling itself is the caller's: it is passed in as a function.
 
-mod config;
+pub(crate) mod config;
+pub mod levels;
+pub mod splits;
+pub mod tiles;
 
 use ocelli_core::Picture;
 
 pub use self::config::ImageProcessorConfig;
+use self::levels::Levels;
 use crate::processing_error::ProcessingError;
 
 /// Numbers of one picture, ready for the vision tower.
@@ -47,19 +51,7 @@ impl ImageProcessorConfig {
         resize: impl Fn(&Picture, usize, usize) -> Picture,
     ) -> Result<ImagePatches, ProcessingError> {
         let (height, width) = self.target_size(picture.height(), picture.width())?;
-        if (picture.width(), picture.height()) == (width, height) {
-            return Ok(self.patchify(picture));
-        }
-        let picture = resize(picture, width, height);
-        if (picture.width(), picture.height()) != (width, height) {
-            return Err(ProcessingError::PictureSize {
-                width,
-                height,
-                found_width: picture.width(),
-                found_height: picture.height(),
-            });
-        }
-        Ok(self.patchify(&picture))
+        Ok(self.patchify(&resized(picture, width, height, &resize)?))
     }
 
     /// Height and width that a picture of this height and width is brought to.
@@ -80,60 +72,117 @@ impl ImageProcessorConfig {
         Ok((height, width))
     }
 
-    /// What each byte of each channel becomes. The product is taken in f64 and rounded to f32, the rest is in f32, as
-    /// NumPy does it.
-    fn lookup(&self) -> [[f32; 256]; 3] {
-        std::array::from_fn(|channel| {
-            let (mean, std) = (
-                self.image_mean[channel] as f32,
-                self.image_std[channel] as f32,
-            );
-            std::array::from_fn(|byte| {
-                let scale = if self.do_rescale {
-                    self.rescale_factor
-                } else {
-                    1.0
-                };
-                let value = (byte as f64 * scale) as f32;
-                if self.do_normalize {
-                    (value - mean) / std
-                } else {
-                    value
-                }
-            })
-        })
+    /// What becomes of the bytes.
+    pub fn levels(&self) -> Levels {
+        Levels {
+            do_rescale: self.do_rescale,
+            rescale_factor: self.rescale_factor,
+            do_normalize: self.do_normalize,
+            mean: self.image_mean,
+            std: self.image_std,
+        }
     }
 
     /// Cuts a picture, whose sides are multiples of [`Self::factor`], into rows of numbers.
     fn patchify(&self, picture: &Picture) -> ImagePatches {
-        let (patch, merge) = (self.patch_size, self.merge_size);
+        let (patch, time) = (self.patch_size, self.temporal_patch_size);
         let (height, width) = (picture.height() / patch, picture.width() / patch);
-        let lookup = self.lookup();
-        let rgb = picture.rgb();
-        let frame = patch * patch;
-        let mut pixels = Vec::with_capacity(height * width * 3 * self.temporal_patch_size * frame);
-        for (block_row, block_column) in steps(height / merge, width / merge) {
-            for (row, column) in steps(merge, merge) {
-                let top = (block_row * merge + row) * patch;
-                let left = (block_column * merge + column) * patch;
-                for (channel, table) in lookup.iter().enumerate() {
-                    let start = pixels.len();
-                    for y in top..top + patch {
-                        let line = (y * picture.width() + left) * 3;
-                        let bytes = rgb[line..line + 3 * patch].iter().skip(channel).step_by(3);
-                        pixels.extend(bytes.map(|&byte| table[usize::from(byte)]));
-                    }
-                    for _ in 1..self.temporal_patch_size {
-                        pixels.extend_from_within(start..start + frame);
-                    }
-                }
-            }
-        }
+        let mut pixels = vec![0.0; height * width * 3 * time * patch * patch];
+        let table = self.levels().table();
+        let frames = std::slice::from_ref(picture);
+        write_patches(&mut pixels, frames, time, patch, self.merge_size, &table);
         ImagePatches {
             grid_thw: [1, height, width],
             pixels,
         }
     }
+}
+
+/// Writes the rows of one temporal patch of `time` frames, of which the last of `frames` stands for those that are
+/// missing: `out` is `[height / patch * width / patch, 3, time, patch, patch]`. All frames have the same size, a multiple
+/// of `patch * merge`.
+pub(crate) fn write_patches(
+    out: &mut [f32],
+    frames: &[Picture],
+    time: usize,
+    patch: usize,
+    merge: usize,
+    table: &[[f32; 256]; 3],
+) {
+    let Some(first) = frames.first() else {
+        return;
+    };
+    let (width, height) = first.size();
+    let area = patch * patch;
+    let blocks = steps(height / patch / merge, width / patch / merge);
+    let places = blocks.flat_map(|(block_row, block_column)| {
+        steps(merge, merge).map(move |(row, column)| {
+            let (row, column) = (block_row * merge + row, block_column * merge + column);
+            (row * patch, column * patch)
+        })
+    });
+    for (out, (top, left)) in out.chunks_exact_mut(3 * time * area).zip(places) {
+        for (frame, place) in frames.iter().zip((0..).step_by(area)) {
+            let [red, green, blue] = [0, 1, 2].map(|c| c * time * area + place);
+            write_patch(out, [red, green, blue], frame, [left, top], patch, table);
+        }
+        let given = frames.len() * area;
+        for channel in out.chunks_exact_mut(time * area) {
+            for missing in (given..time * area).step_by(area) {
+                channel.copy_within(given - area..given, missing);
+            }
+        }
+    }
+}
+
+/// Writes the square of `patch` pixels with its upper left corner at `left`, `top`: red, green and blue go to three places
+/// of `out`, in rising order.
+fn write_patch(
+    out: &mut [f32],
+    [red, green, blue]: [usize; 3],
+    frame: &Picture,
+    [left, top]: [usize; 2],
+    patch: usize,
+    table: &[[f32; 256]; 3],
+) {
+    let (first, blues) = out.split_at_mut(blue);
+    let (reds, greens) = first.split_at_mut(green);
+    let reds = reds[red..].chunks_exact_mut(patch);
+    let lines = reds
+        .zip(greens.chunks_exact_mut(patch))
+        .zip(blues.chunks_exact_mut(patch));
+    let rows = frame.rgb().chunks_exact(frame.width() * 3);
+    for (bytes, ((reds, greens), blues)) in rows.skip(top).take(patch).zip(lines) {
+        let (pixels, _) = bytes[left * 3..(left + patch) * 3].as_chunks::<3>();
+        let values = reds.iter_mut().zip(greens).zip(blues);
+        for (&[r, g, b], ((red, green), blue)) in pixels.iter().zip(values) {
+            *red = table[0][usize::from(r)];
+            *green = table[1][usize::from(g)];
+            *blue = table[2][usize::from(b)];
+        }
+    }
+}
+
+/// The picture itself if it has this size, else what `resize` makes of it.
+pub(crate) fn resized(
+    picture: &Picture,
+    width: usize,
+    height: usize,
+    resize: &impl Fn(&Picture, usize, usize) -> Picture,
+) -> Result<Picture, ProcessingError> {
+    if picture.size() == (width, height) {
+        return Ok(picture.clone());
+    }
+    let picture = resize(picture, width, height);
+    if picture.size() == (width, height) {
+        return Ok(picture);
+    }
+    Err(ProcessingError::PictureSize {
+        width,
+        height,
+        found_width: picture.width(),
+        found_height: picture.height(),
+    })
 }
 
 /// All pairs below `rows` and `columns`, columns fastest.

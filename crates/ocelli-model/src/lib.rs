@@ -9,12 +9,15 @@ pub mod expander;
 pub mod families;
 pub mod hub_cache;
 pub mod image_processor;
+pub mod mel;
 pub mod network;
 pub mod ops;
+pub mod placeholder;
 pub mod preset;
 pub mod processing_error;
 pub mod processor;
 pub mod tokenizer;
+pub mod video_processor;
 pub mod weights;
 
 mod layers;

@@ -128,6 +128,18 @@ pub enum ProcessingError {
         pictures: usize,
     },
 
+    /// A prompt with more or fewer placeholders than the row has pictures or videos for.
+    #[error(
+        "row {row}: the prompt has {placeholders} {token} but the row has {given} pictures or videos for them; give one \
+         part each, and no {token} in the text"
+    )]
+    PlaceholderCount {
+        row: String,
+        token: &'static str,
+        placeholders: usize,
+        given: usize,
+    },
+
     /// A grid that the merger of the vision tower cannot divide.
     #[error(
         "picture {picture} has a grid of {grid:?} patches (time, height, width), whose height and width must be \
@@ -156,6 +168,47 @@ pub enum ProcessingError {
         "{pictures} grids given, but the tokens hold only {found} pictures; expand the prompt with the same grids"
     )]
     UnusedGrids { pictures: usize, found: usize },
+
+    /// A video with nothing to see.
+    #[error("a video without frames; leave the row out")]
+    NoFrames,
+
+    /// A video too short for the frames that are wanted of it.
+    #[error(
+        "a video of {frames} frames is too short, at least {least} are needed; lower fps or num_frames, or leave the row \
+         out"
+    )]
+    FewFrames { frames: usize, least: usize },
+
+    /// A video of unknown speed, of which so many frames a second are wanted.
+    #[error(
+        "nobody said how many frames a second the video has, so fps cannot be followed; set num_frames instead"
+    )]
+    UnknownFps,
+
+    /// A frame that differs from the first.
+    #[error(
+        "frame {frame} of a video has {found_width}x{found_height} pixels and its first frame {width}x{height}; bring all \
+         to one size"
+    )]
+    FrameSize {
+        frame: usize,
+        width: usize,
+        height: usize,
+        found_width: usize,
+        found_height: usize,
+    },
+
+    /// Sound at a rate that the network was not trained on.
+    #[error(
+        "sound of {rate} samples a second came where {wanted} are needed; resample it first, for instance with \
+         ffmpeg -i IN -ar {wanted} OUT.wav"
+    )]
+    SamplingRate { rate: usize, wanted: usize },
+
+    /// A sound with nothing to hear.
+    #[error("a sound without samples; leave the row out")]
+    NoSamples,
 
     /// A video placeholder, for which there are no positions yet.
     #[error(

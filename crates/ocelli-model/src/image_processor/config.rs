@@ -1,8 +1,10 @@
 //! How a checkpoint wants its pictures prepared: reading of `preprocessor_config.json` and `processor_config.json`.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::processing_error::ProcessingError;
@@ -197,6 +199,41 @@ impl ImageProcessorConfig {
         }
         Ok(config)
     }
+}
+
+/// Reads a file that has the keys of `T` either at its top or under `part`.
+pub(crate) fn parse_nested<T: DeserializeOwned>(
+    bytes: &[u8],
+    part: &str,
+    file: &str,
+) -> Result<T, ProcessingError> {
+    let mut value = parse(bytes, file)?;
+    if let Some(nested) = value.get_mut(part) {
+        value = nested.take();
+    }
+    serde_json::from_value(value).map_err(|source| ProcessingError::Json {
+        file: file.to_owned(),
+        source,
+    })
+}
+
+/// Refuses the value of a key unless it is good.
+pub(crate) fn check_value(
+    file: &str,
+    key: &'static str,
+    value: impl Display,
+    good: bool,
+    mend: &'static str,
+) -> Result<(), ProcessingError> {
+    if good {
+        return Ok(());
+    }
+    Err(ProcessingError::ConfigValue {
+        file: file.to_owned(),
+        key,
+        value: value.to_string(),
+        mend,
+    })
 }
 
 fn parse(bytes: &[u8], file: &str) -> Result<Value, ProcessingError> {
