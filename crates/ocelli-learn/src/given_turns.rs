@@ -131,7 +131,7 @@ fn turn(
         );
         return Err(refused(data, task, &message));
     }
-    tokens.push(policy.processor.special.im_end);
+    tokens.push(policy.processor.end_of_turn);
     Ok(tokens)
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use ocelli_core::{Message, Task};
 use ocelli_data::Dataset;
+use ocelli_model::image_processor::PictureGrid;
 use ocelli_reward::NodeConfig;
 use ocelli_rollout::collector::check_length;
 use ocelli_rollout::{CollectError, Policy};
@@ -65,7 +66,7 @@ pub fn check_when(place: &str, nodes: &[NodeConfig], data: &Dataset) -> Result<(
 /// # Errors
 /// Names the first row that cannot be used.
 pub fn check_prompts(policy: &Policy, data: &Dataset, limit: usize) -> Result<(), LearnError> {
-    let grids: Vec<Vec<[usize; 3]>> = data
+    let grids: Vec<Vec<PictureGrid>> = data
         .tasks
         .par_iter()
         .map(|task| {
@@ -82,7 +83,7 @@ pub fn check_prompts(policy: &Policy, data: &Dataset, limit: usize) -> Result<()
         // Collected first, so that of several errors the first row's is told every time.
         .collect::<Result<_, LearnError>>()?;
     // Generated rows ask few questions, each a thousand times.
-    let mut seen: HashSet<(&[Message], &[[usize; 3]])> = HashSet::new();
+    let mut seen: HashSet<(&[Message], &[PictureGrid])> = HashSet::new();
     let distinct: Vec<_> = data
         .tasks
         .iter()

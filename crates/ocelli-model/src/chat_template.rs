@@ -24,9 +24,20 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     file: String,
     constants: Map<String, Value>,
+    /// Whether contents are given as plain strings, as templates of language models expect them.
+    plain: bool,
 }
 
 impl ChatTemplate {
+    /// The same for a language model alone: contents are strings, not lists of typed parts.
+    #[must_use]
+    pub fn of_plain_texts(self) -> Self {
+        Self {
+            plain: true,
+            ..self
+        }
+    }
+
     /// Parses a template; `file` names it in errors.
     ///
     /// # Errors
@@ -44,6 +55,7 @@ impl ChatTemplate {
             environment,
             file: file.to_owned(),
             constants: Map::new(),
+            plain: false,
         })
     }
 
@@ -97,7 +109,12 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         extra: &Map<String, Value>,
     ) -> Result<String, ProcessingError> {
-        let messages = messages.iter().map(message_value).collect();
+        let value = if self.plain {
+            plain_value
+        } else {
+            message_value
+        };
+        let messages = messages.iter().map(value).collect();
         self.render_values(messages, add_generation_prompt, extra)
     }
 
@@ -202,6 +219,15 @@ fn message_value(message: &Message) -> Value {
         "role": message.role,
         "content": message.content.iter().map(part).collect::<Vec<_>>(),
     })
+}
+
+/// A message as templates of language models expect it: its texts as one string.
+fn plain_value(message: &Message) -> Value {
+    let texts = message.content.iter().filter_map(|part| match part {
+        Part::Text { text } => Some(text.as_str()),
+        Part::Image { .. } => None,
+    });
+    json!({ "role": message.role, "content": texts.collect::<String>() })
 }
 
 /// The template that a JSON file holds as `chat_template`: one text, or a list of named ones with a default.

@@ -56,6 +56,13 @@ pub struct Patching {
     pub channels: usize,
 }
 
+impl Patching {
+    /// Numbers in one flattened patch.
+    pub fn width(&self) -> usize {
+        self.channels * self.temporal_patch_size * self.patch_size * self.patch_size
+    }
+}
+
 /// The parts of a configuration that shape the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {

@@ -18,11 +18,33 @@ use crate::processing_error::ProcessingError;
 /// Numbers of one picture, ready for the vision tower.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImagePatches {
-    /// Patches along time, height and width. Time is 1 for a picture.
+    /// Patches along time, height and width; see [`PictureGrid`].
     pub grid_thw: [usize; 3],
-    /// `[t * h * w, 3 * temporal_patch * patch * patch]`, row-major. Rows go through the picture by merge blocks:
-    /// block row, block column, row in the block, column in the block.
+    /// Rows and columns of the tiles; see [`PictureGrid`].
+    pub split: [usize; 2],
+    /// `[t * h * w, 3 * temporal_patch * patch * patch]`, row-major. In Qwen's families rows go through the picture by merge
+    /// blocks: block row, block column, row in the block, column in the block. In the others they go through each tile in
+    /// reading order, and there is no temporal patch.
     pub pixels: Vec<f32>,
+}
+
+impl ImagePatches {
+    /// How the picture is cut.
+    pub fn grid(&self) -> PictureGrid {
+        PictureGrid {
+            thw: self.grid_thw,
+            split: self.split,
+        }
+    }
+}
+
+/// How a picture is cut, without its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PictureGrid {
+    /// Patches along time, height and width. Time is 1 for a picture, or the number of its tiles.
+    pub thw: [usize; 3],
+    /// Rows and columns of the tiles that a picture is split into, the whole picture not counted; zeros where it is not split.
+    pub split: [usize; 2],
 }
 
 impl ImageProcessorConfig {
@@ -93,6 +115,7 @@ impl ImageProcessorConfig {
         write_patches(&mut pixels, frames, time, patch, self.merge_size, &table);
         ImagePatches {
             grid_thw: [1, height, width],
+            split: [0, 0],
             pixels,
         }
     }

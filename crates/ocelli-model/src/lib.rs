@@ -16,6 +16,7 @@ pub mod placeholder;
 pub mod preset;
 pub mod processing_error;
 pub mod processor;
+pub mod sight;
 pub mod tokenizer;
 pub mod video_processor;
 pub mod weights;

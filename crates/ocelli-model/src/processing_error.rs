@@ -29,6 +29,24 @@ pub enum ProcessingError {
     )]
     Tokenizer { file: String, reason: String },
 
+    /// A picture for a model that reads text alone.
+    #[error(
+        "this model reads no pictures; leave them out of the rows, or take a vision-language model"
+    )]
+    NoSight,
+
+    /// Tokens that stand for features, and features, in different numbers.
+    #[error(
+        "the tokens hold {found} places for features of pictures, but the pictures give {wanted}"
+    )]
+    FeatureCount { found: usize, wanted: usize },
+
+    /// A template that writes nothing after a turn, so that nobody could say when one ends.
+    #[error(
+        "the chat template writes no token after the assistant's turn; a model needs one to end its answers with: mend the template"
+    )]
+    NoEndOfTurn,
+
     /// A special token that the vocabulary lacks.
     #[error(
         "{file}: the token {token} is missing; this network needs the tokenizer of a Qwen2-VL model or a later one"

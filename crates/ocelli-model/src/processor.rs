@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocelli_core::{FrameSizes, Message, Part, Picture, Role};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::chat_template::ChatTemplate;
-use crate::config::ModelConfig;
-use crate::expander::{expand_image_tokens, rope_index};
-use crate::image_processor::{ImagePatches, ImageProcessorConfig};
+use crate::config::{Family, ModelConfig};
+use crate::image_processor::{ImagePatches, PictureGrid};
 use crate::processing_error::ProcessingError;
-use crate::tokenizer::{SpecialTokens, Tokenizer};
-
-/// Resizes a picture to a width and height; the processor itself has no opinion on the kernel.
-pub type Resize = fn(&Picture, usize, usize) -> Picture;
+use crate::sight::{Resizers, Sight};
+use crate::tokenizer::Tokenizer;
 
 /// Tokens with their pictures: a prompt, or a prompt with turns after it.
 #[derive(Clone, Debug, Default)]
@@ -34,10 +31,52 @@ pub struct Context {
 #[derive(Clone, Debug)]
 pub struct Processor {
     pub tokenizer: Tokenizer,
-    pub special: SpecialTokens,
+    /// Closes a turn of the model; sampling stops at it.
+    pub end_of_turn: u32,
+    stop: Vec<u32>,
     template: ChatTemplate,
-    images: ImageProcessorConfig,
-    resize: Resize,
+    sight: Sight,
+    resizers: Resizers,
+}
+
+/// A text that no template and no conversation has.
+const TURN: &str = "\u{2063}turn\u{2063}";
+
+/// What a template writes after a model's turn when `next` follows it. It does not depend on the turn's words.
+fn after_turn(
+    template: &ChatTemplate,
+    next: &[Message],
+    opens: bool,
+) -> Result<String, ProcessingError> {
+    let mut conversation = vec![
+        Message::text(Role::User, "question"),
+        Message::text(Role::Assistant, TURN),
+    ];
+    conversation.extend_from_slice(next);
+    let text = template.render(&conversation, opens, &Map::new())?;
+    Ok(text
+        .split_once(TURN)
+        .map_or("", |(_, rest)| rest)
+        .to_owned())
+}
+
+/// Ids that a checkpoint's own settings stop at: `eos_token_id` of `generation_config.json`, one or several.
+fn configured_stops(files: &BTreeMap<String, Vec<u8>>) -> Vec<u32> {
+    let read = |name: &str| {
+        files
+            .get(name)
+            .and_then(|b| serde_json::from_slice::<Value>(b).ok())
+    };
+    let stops = read("generation_config.json").map(|json| json["eos_token_id"].clone());
+    match stops {
+        Some(Value::Array(ids)) => ids
+            .iter()
+            .filter_map(Value::as_u64)
+            .map(|id| id as u32)
+            .collect(),
+        Some(Value::Number(id)) => id.as_u64().map(|id| id as u32).into_iter().collect(),
+        _ => Vec::new(),
+    }
 }
 
 impl Processor {
@@ -47,7 +86,8 @@ impl Processor {
     /// Names the file that is missing or not what it should be.
     pub fn from_files(
         files: &BTreeMap<String, Vec<u8>>,
-        resize: Resize,
+        config: &ModelConfig,
+        resizers: Resizers,
     ) -> Result<Self, ProcessingError> {
         let read = |name: &str| Ok(files.get(name).map(|bytes| Cow::from(bytes.as_slice())));
         let bytes = files
@@ -56,13 +96,26 @@ impl Processor {
                 wanted: "tokenizer.json",
             })?;
         let tokenizer = Tokenizer::from_bytes(bytes.as_slice(), "tokenizer.json")?;
-        let special = tokenizer.special_tokens()?;
+        let mut template = ChatTemplate::from_files(read)?;
+        if config.family == Family::Text {
+            template = template.of_plain_texts();
+        }
+        let closing = tokenizer.encode(&after_turn(&template, &[], false)?)?;
+        let end_of_turn = *closing.first().ok_or(ProcessingError::NoEndOfTurn)?;
+        let mut stop = vec![end_of_turn];
+        let document_end = tokenizer.id("<|endoftext|>");
+        for id in configured_stops(files).into_iter().chain(document_end) {
+            if !stop.contains(&id) {
+                stop.push(id);
+            }
+        }
         Ok(Self {
-            special,
-            template: ChatTemplate::from_files(read)?,
-            images: ImageProcessorConfig::from_files(read)?,
+            sight: Sight::from_files(files, config, &tokenizer)?,
             tokenizer,
-            resize,
+            end_of_turn,
+            stop,
+            template,
+            resizers,
         })
     }
 
@@ -83,23 +136,23 @@ impl Processor {
                 other: format!("vocab_size {}", config.text.vocab_size),
             });
         }
-        let Some(vision) = config.patching() else {
+        let (Some(vision), Sight::Qwen { images, special }) = (config.patching(), &self.sight)
+        else {
             return Ok(());
         };
-        let images = &self.images;
         let id = |id: Option<u32>| id.map_or(usize::MAX, |id| id as usize);
         for (file, key, value, name, wanted) in [
             (
                 TOKENIZER,
                 "the id of <|image_pad|>",
-                self.special.image_pad as usize,
+                special.image_pad as usize,
                 "image_token_id",
                 id(config.image_token_id),
             ),
             (
                 TOKENIZER,
                 "the id of <|video_pad|>",
-                self.special.video_pad as usize,
+                special.video_pad as usize,
                 "video_token_id",
                 id(config.video_token_id),
             ),
@@ -149,7 +202,7 @@ impl Processor {
     /// # Errors
     /// When its shape is beyond what the processor accepts.
     pub fn image(&self, picture: &Picture) -> Result<Arc<ImagePatches>, ProcessingError> {
-        self.images.process(picture, self.resize).map(Arc::new)
+        self.sight.image(picture, &self.resizers).map(Arc::new)
     }
 
     /// The sizes of a picture and of what the network sees of it, given its patches.
@@ -161,12 +214,10 @@ impl Processor {
         picture: &Picture,
         patches: &ImagePatches,
     ) -> Result<FrameSizes, ProcessingError> {
-        let [_, rows, columns] = patches.grid_thw;
-        let size = |width: usize, height: usize| [width as u32, height as u32];
-        let patch = self.images.patch_size;
+        let size = |[width, height]: [usize; 2]| [width as u32, height as u32];
         FrameSizes::new(
-            size(picture.width(), picture.height()),
-            size(columns * patch, rows * patch),
+            size([picture.width(), picture.height()]),
+            size(self.sight.seen(patches.grid())),
         )
         .map_err(|_| ProcessingError::PictureShape {
             width: picture.width(),
@@ -187,15 +238,17 @@ impl Processor {
     ) -> Result<Context, ProcessingError> {
         let text = self.template.render(messages, true, &Map::new())?;
         let images = in_order(messages, images);
-        self.context(row, &self.tokenizer.encode(&text)?, images)
+        let grids: Vec<PictureGrid> = images.iter().map(|i| i.grid()).collect();
+        let ids = self.sight.tokens(row, &text, &grids, &self.tokenizer)?;
+        self.expanded(&ids, &images)
     }
 
-    /// Patches (time, height, width) that a picture of this size in pixels gets, without its pixels.
+    /// How a picture of this size in pixels is cut, without its pixels.
     ///
     /// # Errors
     /// As [`Self::image`].
-    pub fn grid(&self, width: usize, height: usize) -> Result<[usize; 3], ProcessingError> {
-        self.images.grid(width, height)
+    pub fn grid(&self, width: usize, height: usize) -> Result<PictureGrid, ProcessingError> {
+        self.sight.grid(width, height)
     }
 
     /// Number of tokens of what [`Self::prompt`] would give, from the pictures' grids by index alone.
@@ -206,14 +259,12 @@ impl Processor {
         &self,
         row: &str,
         messages: &[Message],
-        grids: &[[usize; 3]],
+        grids: &[PictureGrid],
     ) -> Result<usize, ProcessingError> {
         let text = self.template.render(messages, true, &Map::new())?;
-        let ids = self.tokenizer.encode(&text)?;
         let grids = in_order(messages, grids);
-        let merge = self.images.merge_size;
-        let ids = expand_image_tokens(row, &ids, &grids, self.special.image_pad, merge)?;
-        rope_index(&ids, &grids, &self.special, merge)?;
+        let ids = self.sight.tokens(row, &text, &grids, &self.tokenizer)?;
+        self.sight.positions(&ids, &grids)?;
         Ok(ids.len())
     }
 
@@ -227,17 +278,10 @@ impl Processor {
         messages: &[Message],
         ended: bool,
     ) -> Result<Vec<u32>, ProcessingError> {
-        // What a template writes after a turn does not depend on the turn's words.
-        const TURN: &str = "\u{2063}turn\u{2063}";
-        let mut conversation = vec![
-            Message::text(Role::User, "question"),
-            Message::text(Role::Assistant, TURN),
-        ];
-        conversation.extend_from_slice(messages);
-        let text = self.template.render(&conversation, true, &Map::new())?;
-        let rest = text.split_once(TURN).map_or("", |(_, rest)| rest);
-        let mut ids = self.tokenizer.encode(rest)?;
-        if ended && ids.first() == Some(&self.special.im_end) {
+        let mut ids = self
+            .tokenizer
+            .encode(&after_turn(&self.template, messages, true)?)?;
+        if ended && ids.first() == Some(&self.end_of_turn) {
             ids.remove(0);
         }
         Ok(ids)
@@ -252,27 +296,14 @@ impl Processor {
         ids: &[u32],
         images: &[Arc<ImagePatches>],
     ) -> Result<Context, ProcessingError> {
-        let grids: Vec<[usize; 3]> = images.iter().map(|i| i.grid_thw).collect();
-        let (positions, delta) = rope_index(ids, &grids, &self.special, self.images.merge_size)?;
+        let grids: Vec<PictureGrid> = images.iter().map(|i| i.grid()).collect();
+        let (positions, delta) = self.sight.positions(ids, &grids)?;
         Ok(Context {
             next_position: ids.len() as i32 + delta,
             ids: ids.to_vec(),
             images: images.to_vec(),
             positions,
         })
-    }
-
-    /// Expands placeholders and computes positions.
-    fn context(
-        &self,
-        row: &str,
-        ids: &[u32],
-        images: Vec<Arc<ImagePatches>>,
-    ) -> Result<Context, ProcessingError> {
-        let merge = self.images.merge_size;
-        let grids: Vec<[usize; 3]> = images.iter().map(|i| i.grid_thw).collect();
-        let ids = expand_image_tokens(row, ids, &grids, self.special.image_pad, merge)?;
-        self.expanded(&ids, &images)
     }
 
     /// Text of sampled tokens, special tokens left out.
@@ -284,8 +315,8 @@ impl Processor {
     }
 
     /// Tokens that end a turn.
-    pub fn stop_tokens(&self) -> [u32; 2] {
-        [self.special.im_end, self.special.endoftext]
+    pub fn stop_tokens(&self) -> &[u32] {
+        &self.stop
     }
 }
 

@@ -225,8 +225,12 @@ fn files_of_different_models_are_refused_by_name() {
         let files = files(name, from, to);
         let json = serde_json::from_slice(&files["config.json"]).unwrap();
         let config = ocelli_model::config::ModelConfig::parse(&json).unwrap();
-        let processor =
-            ocelli_model::processor::Processor::from_files(&files, |picture, _, _| picture.clone());
+        let same: ocelli_model::sight::Resize = |picture, _, _| picture.clone();
+        let resizers = ocelli_model::sight::Resizers {
+            bicubic: same,
+            lanczos: same,
+        };
+        let processor = ocelli_model::processor::Processor::from_files(&files, &config, resizers);
         processor.unwrap().check(&config)
     };
     check("config.json", "", "").unwrap();

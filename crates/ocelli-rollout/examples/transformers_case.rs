@@ -84,7 +84,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .iter()
         .flat_map(|i| i.grid_thw.map(|side| side as i64))
         .collect();
-    let width = policy.checkpoint.config.patch_width();
+    let patching = policy.checkpoint.config.patching();
+    let width = patching.ok_or("this checks the Qwen families")?.width();
     let data = BTreeMap::from([
         (
             "input_ids",

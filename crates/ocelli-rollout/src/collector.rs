@@ -329,7 +329,7 @@ fn take_turn(
         ..
     } = &mut attempt.episode;
     // Other tokens that end a turn stand for no end of turn in the template's words.
-    let ended = completion.token_ids.last() == Some(&policy.processor.special.im_end);
+    let ended = completion.token_ids.last() == Some(&policy.processor.end_of_turn);
     segments.push(Segment {
         parent: Some(segments.len() - 1),
         train_mask: vec![true; completion.token_ids.len()],

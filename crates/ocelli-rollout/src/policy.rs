@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use ocelli_data::resize::{PassOrder, resize_bicubic};
+use ocelli_data::resize::{Filter, PassOrder, resize};
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::error::ModelError;
 use ocelli_model::network::Network;
 use ocelli_model::processor::Processor;
+use ocelli_model::sight::Resizers;
 use ocelli_model::weights::Weights;
 
 use crate::generate::TokenRules;
@@ -29,9 +30,27 @@ impl Policy {
     /// # Errors
     /// When the checkpoint's tokenizer, template or image processor can't be used, or does not fit the network.
     pub fn new(checkpoint: Checkpoint, device: &Device) -> Result<Self, ModelError> {
-        let processor = Processor::from_files(&checkpoint.files, |picture, width, height| {
-            resize_bicubic(picture, width, height, PassOrder::PillowBefore13)
-        })?;
+        let resizers = Resizers {
+            bicubic: |picture, width, height| {
+                resize(
+                    picture,
+                    width,
+                    height,
+                    Filter::Bicubic,
+                    PassOrder::PillowBefore13,
+                )
+            },
+            lanczos: |picture, width, height| {
+                resize(
+                    picture,
+                    width,
+                    height,
+                    Filter::Lanczos,
+                    PassOrder::PillowBefore13,
+                )
+            },
+        };
+        let processor = Processor::from_files(&checkpoint.files, &checkpoint.config, resizers)?;
         processor.check(&checkpoint.config)?;
         let rules = TokenRules {
             stop: processor.stop_tokens().to_vec(),

@@ -125,7 +125,7 @@ fn a_group_shares_its_prompt_and_records_what_was_sampled() {
             let placeholders = first
                 .token_ids
                 .iter()
-                .filter(|id| **id == policy.processor.special.image_pad);
+                .filter(|id| Some(**id) == policy.checkpoint.config.image_token_id);
             assert_eq!(placeholders.count(), image_tokens);
             assert_eq!(first.text, task.messages[0].plain_text());
             assert_eq!(
@@ -249,7 +249,7 @@ const FEW_DIGITS: &[char] = &['1', '2'];
 fn digit_policy() -> Policy {
     let mut policy = policy();
     let tokenizer = &policy.processor.tokenizer;
-    let mut allowed = vec![policy.processor.special.im_end];
+    let mut allowed = vec![policy.processor.end_of_turn];
     for digit in DIGITS {
         let ids = tokenizer.encode(&digit.to_string()).unwrap();
         assert_eq!(ids.len(), 1);

@@ -60,6 +60,7 @@ fn context(tensors: &SafeTensors) -> Context {
             let halves = rows.data().as_chunks::<2>().0.iter();
             vec![Arc::new(ImagePatches {
                 grid_thw: [0, 1, 2].map(|i| grid[i] as usize),
+                split: [0, 0],
                 pixels: halves
                     .map(|b| burn::tensor::f16::from_le_bytes(*b).to_f32())
                     .collect(),

@@ -96,6 +96,7 @@ impl Golden {
                 rest = after;
                 images.push(Arc::new(ImagePatches {
                     grid_thw,
+                    split: [0, 0],
                     pixels: own.to_vec(),
                 }));
             }
