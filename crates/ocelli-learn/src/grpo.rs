@@ -93,30 +93,18 @@ pub fn run(
         }
 
         // credit, objective and step
-        let joined = match &algorithm.demonstrations {
-            Some(rule) => {
-                let judge = (graph, Progress { step, max_steps });
-                let policy = &session.policy;
-                Some(demonstrations::join(
-                    policy,
-                    data,
-                    &groups,
-                    (&stage, rule),
-                    judge,
-                )?)
-            }
-            None => None,
-        };
-        let joined = joined.as_ref().unwrap_or(&groups);
+        let (policy, judge) = (&session.policy, (graph, Progress { step, max_steps }));
+        let rule = algorithm.demonstrations.as_ref();
+        let joined = demonstrations::join(policy, data, &groups, (&stage, rule), judge)?;
         let damaged = match algorithm.dependence {
             Some(_) => {
                 let picture = |task: &_, index| data.training_picture(task, index, drawn);
-                damage::trees(session, joined, picture, &control_key)?
+                damage::trees(session, &joined, picture, &control_key)?
             }
             None => Vec::new(),
         };
         let batch = Batch {
-            groups: joined,
+            groups: &joined,
             greedy: &greedy,
             damaged: &damaged,
         };
@@ -136,7 +124,7 @@ pub fn run(
         )?;
         session.tokens += learned.tokens;
         metrics.extend(&learned.metrics);
-        let rewards = demonstrations::of_samples(joined, &learned.rewards, &mut metrics);
+        let rewards = demonstrations::of_samples(&joined, &learned.rewards, &mut metrics);
         metrics::record_batch(&mut metrics, graph, &groups, &rewards);
         metrics::record_sources(&mut metrics, data, &groups, &rewards);
         Ok(metrics)

@@ -250,7 +250,7 @@ fn sources_are_mixed_by_weight() {
     // The supervised stages take lists too.
     let text = format!("{MODEL}{SFT}");
     let recipe = read_recipe(folder.path(), &text, &[sources, "stage.0.exit.max_steps=2"]).unwrap();
-    run(&recipe, "supervised");
+    run_named(&recipe, "supervised");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A demonstration is one more episode of its group, with the log-probabilities that the policy itself gives to its tokens, so that its
 //! ratio is 1 before the first optimizer step like a sample's. What its reward counts for is in [`crate::credit::demonstration`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ocelli_core::{
@@ -26,17 +27,20 @@ pub(super) fn is_demonstration(episode: &Episode) -> bool {
     episode.outcome.facts.contains_key(FACT)
 }
 
-/// The groups, each with its demonstration as the last episode. `on_failure` leaves out those that a sample is as good as.
+/// The groups, each with its demonstration as the last episode; as they are without a rule. `on_failure` leaves out those that a sample is as good as.
 ///
 /// # Errors
 /// When a row has none.
-pub(super) fn join(
+pub(super) fn join<'a>(
     policy: &Policy,
     data: &Dataset,
-    groups: &[Group],
-    (stage, rule): (&StageConfig, &Demonstrations),
+    groups: &'a [Group],
+    (stage, rule): (&StageConfig, Option<&Demonstrations>),
     (graph, progress): (&RewardGraph, Progress),
-) -> Result<Vec<Group>, LearnError> {
+) -> Result<Cow<'a, [Group]>, LearnError> {
+    let Some(rule) = rule else {
+        return Ok(Cow::Borrowed(groups));
+    };
     let mut demonstrations = groups
         .iter()
         .map(|group| demonstration(policy, data, group))
@@ -86,7 +90,7 @@ pub(super) fn join(
             }
         }
     }
-    Ok(joined)
+    Ok(Cow::Owned(joined))
 }
 
 /// An episode whose answer is the demonstration, shown what the group's samples were shown. Its log-probabilities are not known yet.
