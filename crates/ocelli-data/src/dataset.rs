@@ -91,10 +91,8 @@ impl Dataset {
 
     /// Name, weight and rows of each source.
     pub fn source_rows(&self) -> impl Iterator<Item = (&str, f64, Range<usize>)> {
-        let alone = self
-            .parts
-            .is_empty()
-            .then(|| (self.name.as_str(), 1.0, 0..self.tasks.len()));
+        let alone = (self.name.as_str(), 1.0, 0..self.tasks.len());
+        let alone = self.parts.is_empty().then_some(alone);
         let parts = self.parts.iter();
         alone
             .into_iter()

@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn groups_with_and_without_a_demonstration() {
-        let groups = vec![
+        let groups = [
             vec![Some(0.0), None, Some(0.0), Some(0.0), Some(0.0), Some(1.0)],
             vec![Some(1.0), Some(0.0)],
             vec![Some(0.0), Some(0.0), None],
