@@ -236,7 +236,14 @@ mod tests {
         assert_eq!(data.tasks.len(), 10);
         let task = &data.tasks[0];
         assert_eq!(task.id, "easy/pointing-train-000000");
-        assert_eq!(task.tags["source"], "easy");
+        // A row's own tag stays.
+        assert_eq!(task.tags["source"], "pointing");
+        let row = ocelli_core::Task {
+            id: "r".to_owned(),
+            ..ocelli_core::Task::default()
+        };
+        let plain = Dataset::mixed(vec![("easy".to_owned(), 1.0, Dataset::new("a", vec![row]))]);
+        assert_eq!(plain.tasks[0].tags["source"], "easy");
         assert_eq!(data.source_name(&task.id), "easy");
         assert_eq!(data.source_name(&data.tasks[9].id), "pointing-val");
         let rows: Vec<_> = data.source_rows().collect();
