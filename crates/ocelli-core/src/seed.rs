@@ -18,6 +18,8 @@ pub enum Purpose {
     Env,
     Evaluation,
     Control,
+    /// Of rows that a curriculum chooses by chance.
+    Curriculum,
 }
 
 impl Purpose {
@@ -33,6 +35,7 @@ impl Purpose {
             Self::Env => "env",
             Self::Evaluation => "evaluation",
             Self::Control => "control",
+            Self::Curriculum => "curriculum",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;
+use crate::difficulty::Difficulty;
 use crate::error::DataError;
 use crate::label_noise::LabelNoise;
 use crate::pointing::PointingConfig;
@@ -166,6 +167,18 @@ pub struct DataConfig {
     /// shift = 8 }`. For stages; refused in `eval`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<Augment>,
+    /// Keeps the rows whose pass rate, measured before by `ocelli difficulty`, lies in a band: `{ file = "rates.jsonl", min = 0.1,
+    /// max = 0.9 }`. Applied last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difficulty: Option<Difficulty>,
+
+    /// In a list of sources: how often its rows are drawn, in proportion to the other sources' weights (1 by default).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// In a list of sources: its name, which its rows get as the tag `source` where they have none. By default the file's name without
+    /// its ending, or generator and split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// The one source that a checked [`DataConfig`] names.
@@ -189,6 +202,26 @@ pub(crate) struct Templates {
 }
 
 impl DataConfig {
+    /// What a list of sources calls it.
+    pub(crate) fn source_name(&self) -> String {
+        let of_path = |path: &PathBuf| {
+            let stem = path.file_stem().unwrap_or(path.as_os_str());
+            stem.to_string_lossy().into_owned()
+        };
+        let of_generator = |generator: Generator| {
+            format!(
+                "{}-{}",
+                generator.name(),
+                self.split.unwrap_or_default().name()
+            )
+        };
+        self.source
+            .clone()
+            .or_else(|| self.path.as_ref().map(of_path))
+            .or_else(|| self.generator.map(of_generator))
+            .unwrap_or_default()
+    }
+
     /// The first of its keys that makes boxes sloppy, for which the pictures' sizes are needed.
     pub(crate) fn noise_key(&self) -> Option<&'static str> {
         let label = self.label_noise.map(|_| "label_noise");
@@ -218,6 +251,9 @@ impl DataConfig {
         }
         if let Some(augment) = &self.augment {
             augment.check()?;
+        }
+        if let Some(difficulty) = &self.difficulty {
+            difficulty.check()?;
         }
         if let Some([start, end]) = self.part
             && !(0.0 <= start && start < end && end <= 1.0)

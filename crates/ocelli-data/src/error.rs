@@ -46,6 +46,10 @@ pub enum DataError {
     #[error("data.{key}: {problem}")]
     Config { key: &'static str, problem: String },
 
+    /// What is wrong with one of several sources.
+    #[error("source `{name}`: {error}")]
+    Source { name: String, error: Box<DataError> },
+
     /// A caller asked for a picture that the task does not have.
     #[error("task `{task}` has {count} pictures, so there is none with index {index}")]
     NoSuchPicture {
@@ -60,6 +64,22 @@ impl DataError {
         Self::Config {
             key,
             problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn of_source(name: &str, error: Self) -> Self {
+        Self::Source {
+            name: name.to_owned(),
+            error: Box::new(error),
+        }
+    }
+
+    /// Whether the `data` table is at fault.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            Self::Config { .. } => true,
+            Self::Source { error, .. } => error.is_misuse(),
+            _ => false,
         }
     }
 

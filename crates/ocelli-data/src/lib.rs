@@ -3,7 +3,8 @@
 //! This crate owns the way from outside bytes to [`ocelli_core::Task`]s: decoding and resizing pictures, reading data
 //! sets, generating tasks, and making the demonstrations of supervised stages. It refuses models and tensors.
 //!
-//! Start at [`load`]: a [`DataConfig`] (the `data = { … }` table of a recipe) becomes a [`Dataset`].
+//! Start at [`load`]: a [`DataConfig`] (the `data = { … }` table of a recipe) becomes a [`Dataset`]. [`Pool`] says in which order a stage
+//! draws its rows.
 
 pub mod augment;
 pub mod box_text;
@@ -15,6 +16,7 @@ pub mod conversion;
 mod data_file;
 pub mod dataset;
 pub mod decode;
+pub mod difficulty;
 mod embedded;
 pub mod error;
 mod files;
@@ -23,15 +25,18 @@ pub mod frames;
 mod json_rows;
 pub mod label_noise;
 mod layout;
+pub mod mixture;
 pub mod order;
 mod parquet_rows;
 mod picture_column;
 pub mod pointing;
+pub mod pool;
 pub mod resize;
 pub mod shapes;
 mod shift;
 pub mod sound;
 pub mod source;
+pub mod sources;
 pub mod suggest;
 mod table;
 pub mod template;
@@ -46,12 +51,15 @@ pub use decode::{
     decode_picture, decode_picture_as, decode_picture_bytes, encode_png, picture_size,
     picture_size_bytes,
 };
+pub use difficulty::Difficulty;
 pub use error::DataError;
 pub use frames::{Clip, clip_from_animation, clip_from_folder, clip_from_video};
 pub use label_noise::LabelNoise;
 pub use order::epoch_order;
 pub use pointing::PointingConfig;
+pub use pool::{Arrangement, Pool};
 pub use resize::{Filter, PassOrder, resize, resize_bicubic, resize_torchvision};
 pub use sound::{Sound, read_wav};
 pub use source::{load, load_with};
+pub use sources::{DataSources, load_sources};
 pub use suggest::suggest;

@@ -92,6 +92,16 @@ pub fn load_with(
             problem: "no rows are left: widen `part`".to_owned(),
         });
     }
+    let tasks = match &config.difficulty {
+        Some(band) => band.keep(tasks, root, &config.source_name())?,
+        None => tasks,
+    };
+    if tasks.is_empty() {
+        return Err(DataError::Empty {
+            name,
+            problem: "no rows are left: widen the band of `difficulty`".to_owned(),
+        });
+    }
     if config.augment.is_some_and(|augment| augment.shift > 0)
         && let Some((task, list)) = tasks.iter().find_map(|t| Some((t, shift::coordinates(t)?)))
     {

@@ -224,11 +224,34 @@ pub struct AlgorithmConfig {
     /// Entropy, in nats a token, below which the bonus acts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entropy_target: Option<f64>,
+    /// Whether a row's demonstration joins its group: `always`, or `on_failure`, where no sample is as good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demonstration: Option<DemonstrationRule>,
+    /// Reward nodes that give a demonstration nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demonstration_skips: Option<Vec<String>>,
     /// Optimizer steps on the same completions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_iterations: Option<usize>,
     /// Control arm: rewards are shuffled over the batch, so that they say nothing about their completions.
     pub shuffle_rewards: bool,
+}
+
+/// When a demonstration joins its group ([`crate::credit::demonstration`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DemonstrationRule {
+    Always,
+    /// Where its reward is above every sample's.
+    OnFailure,
+}
+
+/// Demonstrations in sampled groups.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Demonstrations {
+    pub rule: DemonstrationRule,
+    /// Reward nodes that give them nothing.
+    pub skips: Vec<String>,
 }
 
 /// The KL penalty.
@@ -289,6 +312,7 @@ pub struct Algorithm {
     pub difficulty_weight: Option<DifficultyWeight>,
     pub dependence: Option<Dependence>,
     pub entropy: Option<EntropyBonus>,
+    pub demonstrations: Option<Demonstrations>,
     pub num_iterations: usize,
     pub shuffle_rewards: bool,
 }
@@ -401,6 +425,10 @@ impl AlgorithmConfig {
                     max: keys.entropy_coef_max.unwrap_or(1.0),
                 }),
             }),
+            demonstrations: keys.demonstration.map(|rule| Demonstrations {
+                rule,
+                skips: keys.demonstration_skips.unwrap_or_default(),
+            }),
             num_iterations: keys.num_iterations.unwrap_or(1),
             shuffle_rewards: keys.shuffle_rewards,
         }
@@ -460,6 +488,8 @@ impl AlgorithmConfig {
             entropy_coef_max,
             entropy_coef_delta,
             entropy_target,
+            demonstration,
+            demonstration_skips,
             num_iterations,
         )
     }

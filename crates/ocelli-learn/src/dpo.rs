@@ -8,12 +8,13 @@ use ocelli_core::Metrics;
 use ocelli_data::Dataset;
 use ocelli_model::network::Network;
 
+use crate::curriculum::Curator;
 use crate::error::LearnError;
 use crate::given_turns::{self, pair};
 use crate::objective::Sequences;
 use crate::objective::preference::{PairScores, preference_loss};
 use crate::packing::{Branch, Tree, score, values};
-use crate::stage::{RowOrder, Session, StageEnd, StagePlan, record_step, run_steps, update};
+use crate::stage::{Session, StageEnd, StagePlan, record_step, run_steps, update};
 
 /// What the steps of a batch's pairs add up to.
 #[derive(Default)]
@@ -44,11 +45,10 @@ pub fn run(
     let total = plan.config.exit.max_steps;
     let limit = plan.config.max_prompt_length();
     let config = plan.config.preference.clone().unwrap_or_default();
-    let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
     let stage = plan.index;
+    let mut curator = Curator::new(plan.config, data, session.seed, stage)?;
     run_steps(session, plan, |session, optimizer, step| {
-        let rows = (batch.size, limit);
-        let trees = given_turns::batch(session, data, &mut order, (stage, step), rows, pair)?;
+        let trees = given_turns::batch(session, data, &mut curator, (stage, step), limit, pair)?;
         session.tokens += trees.iter().map(Tree::rows).sum::<usize>() as u64;
         let tokens: usize = trees.iter().map(Tree::scored).sum();
         let chosen_tokens: usize = trees.iter().map(|tree| tree.branches[0].scored()).sum();

@@ -73,7 +73,7 @@ impl LearnError {
     pub fn is_misuse(&self) -> bool {
         match self {
             Self::Recipe { .. } | Self::Config { .. } | Self::Reward(_) => true,
-            Self::Data(error) => matches!(error, DataError::Config { .. }),
+            Self::Data(error) => error.is_misuse(),
             Self::Model(error) => error.is_misuse(),
             _ => false,
         }

@@ -8,9 +8,10 @@ use ocelli_rollout::collector::check_length;
 use ocelli_rollout::{CollectError, Policy, Prepared, prepare};
 use rayon::prelude::*;
 
+use crate::curriculum::Curator;
 use crate::error::LearnError;
 use crate::packing::{Branch, Tree};
-use crate::stage::{RowOrder, Session};
+use crate::stage::Session;
 
 /// The turns of a row, each the tokens of a branch.
 pub type TurnsOf = fn(&Policy, &Dataset, &Task) -> Result<Vec<Vec<u32>>, LearnError>;
@@ -73,21 +74,22 @@ pub fn check(policy: &Policy, data: &Dataset, turns: TurnsOf) -> Result<(), Lear
         .collect()
 }
 
-/// The trees of a step's `size` rows: each prompt with its turns.
+/// The trees of the rows that `curator` draws for a step: each prompt with its turns.
 ///
 /// # Errors
 /// When a row lacks its turns, its prompt is longer than `max_prompt_length`, or a picture can't be read.
 pub fn batch(
     session: &Session,
     data: &Dataset,
-    order: &mut RowOrder,
+    curator: &mut Curator,
     (stage_index, step): (usize, u64),
-    (size, max_prompt_length): (usize, usize),
+    max_prompt_length: usize,
     turns: TurnsOf,
 ) -> Result<Vec<Tree>, LearnError> {
     let policy = &session.policy;
     let shown = (session.seed, (stage_index as u64) << 32 | step);
-    let tasks = data.training_tasks(order.tasks(data, step, size), shown)?;
+    let rows = curator.draw(&session.curriculum, step, 0);
+    let tasks = data.training_tasks(data.rows(&rows), shown)?;
     let prepared = prepare(policy, &tasks, |task, index| {
         data.training_picture(task, index, shown)
     })?;

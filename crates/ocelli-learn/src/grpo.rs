@@ -6,31 +6,34 @@
 
 mod batch;
 mod damage;
+mod demonstrations;
 mod filter;
 mod metrics;
+mod sampling;
+mod select;
 mod signal;
 mod step;
 
-use std::sync::Arc;
-
-use ocelli_core::{Episode, Metrics, Picture, Progress, Purpose, SeedKey, Task};
-use ocelli_data::{DataError, Dataset};
-use ocelli_env::{CallCodec, Question};
+use ocelli_core::{Metrics, Progress, Purpose, SeedKey};
+use ocelli_data::Dataset;
 use ocelli_model::network::Network;
 use ocelli_reward::RewardGraph;
-use ocelli_rollout::{CollectPlan, Group, Policy, SamplingParams, collect, prepare};
+use ocelli_rollout::{Group, Policy};
 
 use crate::algorithm::{Algorithm, AlgorithmState};
 use crate::credit::AdvantageEstimator;
+use crate::curriculum::Curator;
 use crate::error::LearnError;
 use crate::optimizer::Optimizer;
 use crate::packing::Tree;
-use crate::recipe::{RolloutConfig, StageConfig};
-use crate::stage::{RowOrder, Session, StageEnd, StagePlan, Unjudged, record_step, run_steps};
+use crate::recipe::StageConfig;
+use crate::stage::{Session, StageEnd, StagePlan, Unjudged, record_step, run_steps};
 
 pub use batch::trees;
 use batch::{TokenBatch, logprobs};
 pub use filter::FilterGroups;
+use sampling::{Sampled, Sampler};
+pub use select::{Disagreement, SelectGroups};
 use signal::Signal;
 use step::Learner;
 
@@ -48,7 +51,8 @@ pub fn run(
     let stage = plan.config.clone();
     let rollout = stage.rollout.clone().unwrap_or_default();
     let algorithm = stage.algorithm.clone().unwrap_or_default().resolve();
-    let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
+    let mut curator = Curator::new(&stage, data, session.seed, plan.index)?;
+    let success = stage.sampler.success();
     let (stage_index, max_steps) = (plan.index as u64, stage.exit.max_steps);
     let mut unjudged = Unjudged::default();
 
@@ -58,23 +62,25 @@ pub fn run(
 
         // collect and score
         let drawn = (session.seed, stage_index << 32 | step);
-        let picture = |task: &_, index| data.training_picture(task, index, drawn);
         let mut metrics = Metrics::default();
         let sampler = Sampler {
             policy: &session.policy,
+            data,
             graph,
             rollout: &rollout,
+            batch_size: stage.batch.size,
+            success: &success,
             with_greedy: algorithm.estimator == AdvantageEstimator::Remax,
             progress: Progress { step, max_steps },
+            drawn,
         };
-        let mut tasks =
-            |place| data.training_tasks(order.tasks(data, place, stage.batch.size), drawn);
-        let Sampled { groups, greedy } = match &rollout.filter_groups {
-            None => sampler.sample(&tasks(step)?, picture, sampling_key)?,
-            Some(filter) => {
-                sampler.sample_filtered(filter, tasks, picture, &sampling_key, &mut metrics)?
-            }
-        };
+        let rows = |attempt| curator.draw(&session.curriculum, step, attempt);
+        let Sampled {
+            groups,
+            greedy,
+            seen,
+        } = sampler.groups(rows, &sampling_key, &mut metrics)?;
+        curator.observe(&mut session.curriculum, step, &seen, &mut metrics);
         if session.log_episodes_steps > 0 && step.is_multiple_of(session.log_episodes_steps) {
             let episodes = groups.iter().flat_map(|g| &g.episodes);
             session
@@ -87,12 +93,18 @@ pub fn run(
         }
 
         // credit, objective and step
+        let (policy, judge) = (&session.policy, (graph, Progress { step, max_steps }));
+        let rule = algorithm.demonstrations.as_ref();
+        let joined = demonstrations::join(policy, data, &groups, (&stage, rule), judge)?;
         let damaged = match algorithm.dependence {
-            Some(_) => damage::trees(session, &groups, picture, &control_key)?,
+            Some(_) => {
+                let picture = |task: &_, index| data.training_picture(task, index, drawn);
+                damage::trees(session, &joined, picture, &control_key)?
+            }
             None => Vec::new(),
         };
         let batch = Batch {
-            groups: &groups,
+            groups: &joined,
             greedy: &greedy,
             damaged: &damaged,
         };
@@ -112,119 +124,11 @@ pub fn run(
         )?;
         session.tokens += learned.tokens;
         metrics.extend(&learned.metrics);
-        metrics::record_batch(&mut metrics, graph, &groups, &learned.rewards);
+        let rewards = demonstrations::of_samples(&joined, &learned.rewards, &mut metrics);
+        metrics::record_batch(&mut metrics, graph, &groups, &rewards);
+        metrics::record_sources(&mut metrics, data, &groups, &rewards);
         Ok(metrics)
     })
-}
-
-/// Judged answers to a batch of prompts.
-#[derive(Default)]
-struct Sampled {
-    groups: Vec<Group>,
-    /// One a group where they are wanted, else none.
-    greedy: Vec<Group>,
-}
-
-/// What sampling needs to know.
-struct Sampler<'a> {
-    policy: &'a Policy,
-    graph: &'a RewardGraph,
-    rollout: &'a RolloutConfig,
-    with_greedy: bool,
-    progress: Progress,
-}
-
-impl Sampler<'_> {
-    /// Answers of all tasks.
-    fn sample(
-        &self,
-        tasks: &[Arc<Task>],
-        picture: impl Fn(&Task, usize) -> Result<Picture, DataError> + Sync,
-        key: SeedKey,
-    ) -> Result<Sampled, LearnError> {
-        let prepared = prepare(self.policy, tasks, picture)?;
-        let plan = collect_plan(self.rollout, key);
-        let mut groups = collect(self.policy, &prepared, &plan)?;
-        let mut greedy = Vec::new();
-        if self.with_greedy {
-            let plan = CollectPlan {
-                samples: 1,
-                sampling: SamplingParams::greedy(self.rollout.max_completion_length),
-                ..plan
-            };
-            greedy = collect(self.policy, &prepared, &plan)?;
-        }
-        for groups in [&mut groups, &mut greedy] {
-            if groups.is_empty() {
-                continue;
-            }
-            let mut batch: Vec<&mut [Episode]> = groups
-                .iter_mut()
-                .map(|group| group.episodes.as_mut_slice())
-                .collect();
-            self.graph.score_batch(&mut batch, self.progress);
-        }
-        Ok(Sampled { groups, greedy })
-    }
-
-    /// Answers of as many tasks that `filter` keeps as make a batch. `tasks` gives the batch at a place of the row order; a step has
-    /// places of its own, used or not, so that a resumed run goes on with the same rows.
-    fn sample_filtered(
-        &self,
-        filter: &FilterGroups,
-        mut tasks: impl FnMut(u64) -> Result<Vec<Arc<Task>>, DataError>,
-        picture: impl Fn(&Task, usize) -> Result<Picture, DataError> + Sync + Copy,
-        key: &SeedKey,
-        metrics: &mut Metrics,
-    ) -> Result<Sampled, LearnError> {
-        let most = filter.max_num_gen_batches as u64;
-        let mut kept = Sampled::default();
-        let mut sampled = Sampled::default();
-        let (mut count, mut batches) = (0, 0);
-        let mut rewards = Vec::new();
-        for attempt in 0..most {
-            let tasks = tasks(self.progress.step * most + attempt)?;
-            let wanted = tasks.len();
-            // The same row may come again, and is answered anew.
-            sampled = self.sample(&tasks, picture, key.clone().attempt(attempt))?;
-            batches += 1;
-            count += sampled.groups.len();
-            let episodes = sampled.groups.iter().flat_map(|group| &group.episodes);
-            rewards.extend(episodes.filter_map(|episode| episode.outcome.reward));
-            let keeps: Vec<bool> = sampled
-                .groups
-                .iter()
-                .map(|group| filter.keeps_group(group))
-                .collect();
-            if keeps.contains(&true) {
-                let room = wanted - kept.groups.len();
-                let Sampled { groups, greedy } = std::mem::take(&mut sampled);
-                let teaching = |groups: Vec<Group>| {
-                    let judged = groups.into_iter().zip(&keeps);
-                    let teaching = judged.filter_map(|(group, keeps)| keeps.then_some(group));
-                    teaching.take(room).collect::<Vec<_>>()
-                };
-                kept.groups.extend(teaching(groups));
-                kept.greedy.extend(teaching(greedy));
-            }
-            if kept.groups.len() == wanted {
-                break;
-            }
-        }
-        metrics.set_count("filter_groups/batches", batches);
-        metrics.set(
-            "filter_groups/kept",
-            kept.groups.len() as f64 / count.max(1) as f64,
-        );
-        let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
-        metrics.set("filter_groups/reward", mean);
-        // Nothing teaches; a step without groups would be none.
-        Ok(if kept.groups.is_empty() {
-            sampled
-        } else {
-            kept
-        })
-    }
 }
 
 /// Answers to learn from.
@@ -366,17 +270,4 @@ fn check(
         place: "algorithm".into(),
         message,
     })
-}
-
-/// Single-turn questions, `num_generations` samples each.
-fn collect_plan(rollout: &RolloutConfig, seed: SeedKey) -> CollectPlan<'static> {
-    CollectPlan {
-        samples: rollout.num_generations,
-        sampling: rollout.sampling(),
-        max_prompt_length: rollout.max_prompt_length,
-        max_turns: 1,
-        seed,
-        codec: CallCodec::WholeText,
-        env: &|| Box::new(Question::default()),
-    }
 }

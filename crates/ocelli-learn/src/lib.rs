@@ -1,10 +1,12 @@
 //! Credit, objectives, optimizers, stages and the training loop of Ocelli.
 //!
 //! Read [`grpo`] first: it is the loop. [`credit`] and [`objective`] are the mathematics it calls, [`algorithm`] the keys that
-//! choose among them.
+//! choose among them. [`curriculum`] says which rows a step draws and when a stage ends.
 
 pub mod algorithm;
 pub mod credit;
+pub mod curriculum;
+pub mod difficulty;
 pub mod dpo;
 pub mod error;
 pub mod evaluation;

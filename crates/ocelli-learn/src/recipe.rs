@@ -2,15 +2,19 @@
 
 use std::path::PathBuf;
 
-use ocelli_data::DataConfig;
+use ocelli_data::{DataConfig, DataSources};
 use ocelli_model::checkpoint::ConfigOverrides;
 use ocelli_reward::{RewardConfig, RewardGraph};
 use ocelli_rollout::SamplingParams;
 use serde::{Deserialize, Serialize};
 
 pub use crate::algorithm::{AlgorithmConfig, Preset};
+pub use crate::curriculum::SamplerConfig;
+use crate::curriculum::cycle;
+pub use crate::curriculum::cycle::Repeat;
+pub use crate::curriculum::exit::ExitConfig;
 use crate::evaluation::AnswerPlan;
-pub use crate::grpo::FilterGroups;
+pub use crate::grpo::{FilterGroups, SelectGroups};
 use crate::objective::preference::PreferenceConfig;
 use crate::optimizer::OptimConfig;
 
@@ -185,8 +189,11 @@ impl StageKind {
 pub struct StageConfig {
     /// What it does: `sft`, `dpo` or `grpo`.
     pub kind: StageKind,
-    /// Its tasks.
-    pub data: DataConfig,
+    /// Its tasks: a data table, or a list of them with weights.
+    pub data: DataSources,
+    /// Which of them are drawn, and in which order.
+    #[serde(default, skip_serializing_if = "SamplerConfig::is_default")]
+    pub sampler: SamplerConfig,
     /// How many rows make a step.
     #[serde(default)]
     pub batch: BatchConfig,
@@ -210,6 +217,9 @@ pub struct StageConfig {
     pub optim: OptimConfig,
     /// When the stage ends.
     pub exit: ExitConfig,
+    /// Repeats this stage and those before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
 }
 
 /// How many rows make a step.
@@ -250,6 +260,9 @@ pub struct RolloutConfig {
     /// Replaces groups that teach nothing by others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter_groups: Option<FilterGroups>,
+    /// Answers more prompts than are learnt from, and keeps those whose answers disagree most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select_groups: Option<SelectGroups>,
 }
 
 impl Default for RolloutConfig {
@@ -262,6 +275,7 @@ impl Default for RolloutConfig {
             top_p: 1.0,
             top_k: 0,
             filter_groups: None,
+            select_groups: None,
         }
     }
 }
@@ -276,14 +290,6 @@ impl RolloutConfig {
             max_completion_length: self.max_completion_length,
         }
     }
-}
-
-/// When a stage ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExitConfig {
-    /// Steps: batches of rows trained on. A step of a `grpo` stage makes `num_iterations` optimizer steps.
-    pub max_steps: u64,
 }
 
 impl Recipe {
@@ -314,7 +320,7 @@ impl Recipe {
             stage.data.check().map_err(|e| format!("{name}: {e}"))?;
             stage.check(&name)?;
         }
-        Ok(())
+        cycle::check(&self.stage)
     }
 }
 
@@ -336,6 +342,9 @@ impl EvalConfig {
             ("data.demonstration", self.data.demonstration.is_some()),
             ("data.augment", self.data.augment.is_some()),
             ("data.rejected_noise", self.data.rejected_noise.is_some()),
+            ("data.weight", self.data.weight.is_some()),
+            ("data.source", self.data.source.is_some()),
+            ("data.difficulty", self.data.difficulty.is_some()),
         ];
         let metrics = self.metrics.iter().flat_map(|node| {
             [
@@ -377,6 +386,28 @@ impl StageConfig {
         }
     }
 
+    fn some_table(&self, has: impl Fn(&DataConfig) -> bool) -> bool {
+        self.data.tables().iter().any(has)
+    }
+
+    /// Rows of a draw.
+    pub(crate) fn rows_drawn(&self) -> usize {
+        let select = self.rollout.as_ref().and_then(|r| r.select_groups);
+        select.map_or(self.batch.size, |select| select.drawn(self.batch.size))
+    }
+
+    /// Whether demonstrations join the sampled groups.
+    pub(crate) fn joins_demonstrations(&self) -> bool {
+        let algorithm = self.algorithm.as_ref();
+        algorithm.is_some_and(|algorithm| algorithm.demonstration.is_some())
+    }
+
+    /// How often a step may draw.
+    pub(crate) fn draws_a_step(&self) -> u64 {
+        let filter = self.rollout.as_ref().and_then(|r| r.filter_groups.as_ref());
+        filter.map_or(1, |filter| filter.max_num_gen_batches as u64)
+    }
+
     /// Whether the stage needs the model it started from beside the one it trains.
     pub(crate) fn has_reference(&self) -> bool {
         match self.kind {
@@ -398,12 +429,10 @@ impl StageConfig {
             "at least 1",
         )?;
         self.optim.check(name)?;
-        require(
-            self.exit.max_steps > 0,
-            name,
-            "exit.max_steps",
-            "at least 1",
-        )?;
+        self.sampler
+            .check(self.kind, self.exit.max_steps)
+            .map_err(|e| format!("{name}: {e}"))?;
+        self.exit.check().map_err(|e| format!("{name}: {e}"))?;
         let is_grpo = self.kind == StageKind::Grpo;
         if is_grpo && self.max_prompt_length.is_some() {
             return Err(format!(
@@ -419,7 +448,10 @@ impl StageConfig {
         if self.kind != StageKind::Dpo {
             for (key, given) in [
                 ("preference", self.preference.is_some()),
-                ("data.rejected_noise", self.data.rejected_noise.is_some()),
+                (
+                    "data.rejected_noise",
+                    self.some_table(|data| data.rejected_noise.is_some()),
+                ),
             ] {
                 if given {
                     return Err(format!(
@@ -450,16 +482,25 @@ impl StageConfig {
 
     fn check_grpo(&self, name: &str) -> Result<(), String> {
         for (key, given) in [
-            ("data.label_noise", self.data.label_noise.is_some()),
-            ("data.demonstration", self.data.demonstration.is_some()),
+            (
+                "data.label_noise",
+                self.some_table(|data| data.label_noise.is_some()),
+            ),
+            (
+                "data.demonstration",
+                self.some_table(|data| data.demonstration.is_some()),
+            ),
         ] {
-            if given {
+            if given && !self.joins_demonstrations() {
                 return Err(format!(
                     "{name}: `{key}` has no effect here, the reward sees the true answer; remove it"
                 ));
             }
         }
         RewardGraph::check(&self.reward).map_err(|e| format!("{name}: {e}"))?;
+        if let Some(node) = &self.sampler.success {
+            self.check_node(name, "sampler.success", node)?;
+        }
         let rollout = self.rollout.clone().unwrap_or_default();
         require(
             rollout.num_generations >= 1,
@@ -490,9 +531,37 @@ impl StageConfig {
                 .check(rollout.num_generations)
                 .map_err(|e| format!("{name}: {e}"))?;
         }
+        if let Some(select) = &rollout.select_groups {
+            if rollout.filter_groups.is_some() {
+                return Err(format!(
+                    "{name}: `rollout.select_groups` and `rollout.filter_groups` both choose groups; remove one"
+                ));
+            }
+            select
+                .check(rollout.num_generations, self.batch.size)
+                .map_err(|e| format!("{name}: {e}"))?;
+        }
         let algorithm = self.algorithm.clone().unwrap_or_default();
+        for skip in algorithm.demonstration_skips.iter().flatten() {
+            self.check_node(name, "algorithm.demonstration_skips", skip)?;
+        }
         algorithm
             .check(rollout.num_generations)
             .map_err(|e| format!("{name}: {e}"))
+    }
+
+    /// Whether a node that a key names is there.
+    fn check_node(&self, name: &str, key: &str, wanted: &str) -> Result<(), String> {
+        let names: Vec<String> = self.reward.iter().map(|node| node.name()).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        if known.contains(&wanted) {
+            return Ok(());
+        }
+        let near = ocelli_data::suggest(wanted, &known)
+            .map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+        Err(format!(
+            "{name}: `{key}` names `{wanted}`, which is no node of `reward`{near} It has {}",
+            names.join(", ")
+        ))
     }
 }

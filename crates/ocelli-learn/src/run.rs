@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use ocelli_core::{Episode, Metrics};
 use ocelli_model::checkpoint::{Checkpoint, write_file};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::algorithm::AlgorithmState;
+use crate::curriculum::CurriculumState;
 use crate::error::LearnError;
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
@@ -44,6 +46,8 @@ const STATE: &str = "trainer/state.json";
 const OPTIMIZER: &str = "trainer/optimizer.safetensors";
 /// File in a checkpoint that holds [`AlgorithmState`], when there is something to remember.
 const ALGORITHM: &str = "trainer/algorithm.json";
+/// File in a checkpoint that holds [`CurriculumState`], when there is something to remember.
+const CURRICULUM: &str = "trainer/curriculum.json";
 
 /// File that an open run holds a lock on.
 const LOCK: &str = ".lock";
@@ -192,6 +196,7 @@ impl Run {
         progress: &Progress,
         optimizer: &Optimizer,
         algorithm: &AlgorithmState,
+        curriculum: &CurriculumState,
     ) -> Result<PathBuf, LearnError> {
         let folder = self.folder.join(format!(
             "checkpoints/{}-{kind}-step-{:06}",
@@ -204,6 +209,10 @@ impl Run {
             if *algorithm != AlgorithmState::default() {
                 let text = format!("{:#}\n", json!(algorithm));
                 write_file(&partial.join(ALGORITHM), text.as_bytes())?;
+            }
+            if *curriculum != CurriculumState::default() {
+                let text = format!("{:#}\n", json!(curriculum));
+                write_file(&partial.join(CURRICULUM), text.as_bytes())?;
             }
             optimizer.save(&partial.join(OPTIMIZER))
         })?;
@@ -268,15 +277,15 @@ impl Run {
     /// # Errors
     /// When it can't be read.
     pub fn algorithm_state(checkpoint: &Path) -> Result<AlgorithmState, LearnError> {
-        let path = checkpoint.join(ALGORITHM);
-        if !path.is_file() {
-            return Ok(AlgorithmState::default());
-        }
-        let text = fs::read_to_string(&path).map_err(LearnError::file(&path))?;
-        serde_json::from_str(&text).map_err(|e| LearnError::Resume {
-            message: e.to_string(),
-            path,
-        })
+        remembered(&checkpoint.join(ALGORITHM))
+    }
+
+    /// What the curriculum remembered when a checkpoint was written.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn curriculum_state(checkpoint: &Path) -> Result<CurriculumState, LearnError> {
+        remembered(&checkpoint.join(CURRICULUM))
     }
 
     /// Drops what was written after `progress`, so that a resumed run writes it again: lines of metrics past the step, and
@@ -302,6 +311,18 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// What a file of a checkpoint holds, or nothing when there is no such file.
+fn remembered<T: Default + DeserializeOwned>(path: &Path) -> Result<T, LearnError> {
+    if !path.is_file() {
+        return Ok(T::default());
+    }
+    let text = fs::read_to_string(path).map_err(LearnError::file(path))?;
+    serde_json::from_str(&text).map_err(|e| LearnError::Resume {
+        message: e.to_string(),
+        path: path.to_owned(),
+    })
 }
 
 /// Refuses names that would lead out of the folder of runs, or hide in it.

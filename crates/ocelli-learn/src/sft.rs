@@ -3,10 +3,11 @@
 use ocelli_core::Metrics;
 use ocelli_data::Dataset;
 
+use crate::curriculum::Curator;
 use crate::error::LearnError;
 use crate::given_turns::{self, demonstration};
 use crate::packing::{Tree, score, values};
-use crate::stage::{RowOrder, Session, StageEnd, StagePlan, record_step, run_steps, update};
+use crate::stage::{Session, StageEnd, StagePlan, record_step, run_steps, update};
 
 /// Runs the stage.
 ///
@@ -20,16 +21,15 @@ pub fn run(
     let batch = plan.config.batch;
     let total = plan.config.exit.max_steps;
     let limit = plan.config.max_prompt_length();
-    let mut order = RowOrder::new(data.tasks.len(), session.seed, plan.index);
     let stage = plan.index;
+    let mut curator = Curator::new(plan.config, data, session.seed, stage)?;
     run_steps(session, plan, |session, optimizer, step| {
-        let rows = (batch.size, limit);
         let trees = given_turns::batch(
             session,
             data,
-            &mut order,
+            &mut curator,
             (stage, step),
-            rows,
+            limit,
             demonstration,
         )?;
         let tokens: usize = trees.iter().map(Tree::scored).sum();

@@ -1,15 +1,14 @@
-//! What all stages share: the session they run in, the order of rows, and the loop around a step.
+//! What all stages share: the session they run in, and the loop around a step.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use burn::tensor::Tensor;
-use ocelli_core::{Episode, Metrics, Task, Verdict};
-use ocelli_data::{Dataset, epoch_order};
+use ocelli_core::{Episode, Metrics, Verdict};
 use ocelli_rollout::Policy;
 
 use crate::algorithm::AlgorithmState;
+use crate::curriculum::{CurriculumState, SamplerKind};
 use crate::error::LearnError;
 use crate::observer::Observer;
 use crate::optimizer::{NamedGradients, Optimizer, StepReport};
@@ -31,6 +30,8 @@ pub struct Session<'a> {
     pub tokens: u64,
     /// What the stage's algorithm remembers.
     pub state: AlgorithmState,
+    /// What its curriculum remembers.
+    pub curriculum: CurriculumState,
 }
 
 /// A stage of the recipe and where it begins.
@@ -48,42 +49,6 @@ pub enum StageEnd {
     Done,
     /// Stopped from outside, with a checkpoint written.
     Stopped,
-}
-
-/// The rows of every step: each epoch once through all rows in a new order.
-pub struct RowOrder {
-    rows: usize,
-    seed: u64,
-    epoch: u64,
-    order: Vec<usize>,
-}
-
-impl RowOrder {
-    /// For `rows` rows; stages of a run have orders of their own.
-    pub fn new(rows: usize, seed: u64, stage: usize) -> Self {
-        let seed = seed ^ ((stage as u64 + 1) << 48);
-        Self {
-            rows,
-            seed,
-            epoch: 0,
-            order: epoch_order(rows, seed, 0),
-        }
-    }
-
-    /// The tasks of a step of `size` rows.
-    pub fn tasks(&mut self, data: &Dataset, step: u64, size: usize) -> Vec<Arc<Task>> {
-        (0..size as u64)
-            .map(|i| {
-                let place = step * size as u64 + i;
-                let epoch = place / self.rows as u64;
-                if epoch != self.epoch {
-                    self.epoch = epoch;
-                    self.order = epoch_order(self.rows, self.seed, epoch);
-                }
-                data.tasks[self.order[(place % self.rows as u64) as usize]].clone()
-            })
-            .collect()
-    }
 }
 
 /// Steps in a row without a finite gradient, or without any reward, after which a run gives up.
@@ -170,6 +135,10 @@ pub fn run_steps(
         metrics.set_count("stage_index", plan.index as u64);
         metrics.set_count("step", number + 1);
         metrics.extend(&measured);
+        if plan.config.sampler.kind == SamplerKind::Staged {
+            let phase = session.curriculum.phase.index as u64;
+            metrics.set_count("sampler/phase", phase + 1);
+        }
         metrics.set_count("num_tokens", session.tokens);
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -182,11 +151,18 @@ pub fn run_steps(
         );
         session.run.record(&metrics)?;
         session.observer.step(number + 1, &metrics);
+        session
+            .curriculum
+            .after_step(plan.config, number + 1, &metrics)?;
 
         let stopped = session.stop.load(Ordering::Relaxed);
         let due = session.save_steps > 0 && (number + 1).is_multiple_of(session.save_steps);
-        if number + 1 == total || stopped || due {
+        let over = number + 1 == total || session.curriculum.exited;
+        if over || stopped || due {
             save(session, plan, number + 1)?;
+        }
+        if over && !stopped {
+            break;
         }
         if stopped {
             session.observer.end_stage();
@@ -211,6 +187,7 @@ fn save(session: &Session, plan: &StagePlan, step: u64) -> Result<(), LearnError
         &progress,
         &plan.optimizer,
         &session.state,
+        &session.curriculum,
     )?;
     Ok(())
 }
@@ -253,7 +230,9 @@ pub fn record_step(metrics: &mut Metrics, report: &StepReport) {
 
 #[cfg(test)]
 mod tests {
-    use ocelli_core::{Outcome, VerifierError};
+    use std::sync::Arc;
+
+    use ocelli_core::{Outcome, Task, VerifierError};
 
     use super::*;
 

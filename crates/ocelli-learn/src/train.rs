@@ -13,6 +13,8 @@ use ocelli_rollout::Policy;
 use serde_json::Value;
 
 use crate::algorithm::AlgorithmState;
+use crate::curriculum::cycle::{Visit, visits};
+use crate::curriculum::{Curator, CurriculumState};
 use crate::error::LearnError;
 use crate::evaluation::{EvalRow, Moment, answer, gallery, summarise};
 use crate::observer::Observer;
@@ -60,13 +62,14 @@ impl RecipeData {
         // One for all: stages and evaluation often show the same pictures.
         let pictures = Arc::new(PictureCache::default());
         let load = |data| ocelli_data::load_with(data, root, seed, &pictures);
+        let mix = |data| ocelli_data::load_sources(data, root, seed, &pictures);
         let stages = recipe
             .stage
             .iter()
             .map(|stage| {
                 let rewarded = stage.kind == StageKind::Grpo;
                 Ok(StageData {
-                    rows: load(&stage.data)?,
+                    rows: mix(&stage.data)?,
                     reward: rewarded
                         .then(|| RewardGraph::new(&stage.reward))
                         .transpose()?,
@@ -83,6 +86,7 @@ impl RecipeData {
         };
         for (index, (stage, data)) in recipe.stage.iter().zip(&stages).enumerate() {
             preflight::check_when(&place(index, stage), &stage.reward, &data.rows)?;
+            Curator::new(stage, &data.rows, seed, index)?;
         }
         Ok(Self { stages, eval })
     }
@@ -106,6 +110,9 @@ impl RecipeData {
                     given_turns::check(policy, &data.rows, given_turns::demonstration)?
                 }
                 StageKind::Dpo => given_turns::check(policy, &data.rows, given_turns::pair)?,
+                StageKind::Grpo if stage.joins_demonstrations() => {
+                    given_turns::check(policy, &data.rows, given_turns::demonstration)?
+                }
                 StageKind::Grpo => {}
             }
         }
@@ -142,7 +149,7 @@ pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
         policy.checkpoint.weights.scalars(),
         policy.processor.tokenizer.vocab_size()
     )];
-    for (stage, data) in recipe.stage.iter().zip(&data.stages) {
+    for (index, (stage, data)) in recipe.stage.iter().zip(&data.stages).enumerate() {
         lines.push(format!(
             "{}: {} steps of {} rows, from {} rows of {}",
             stage.kind.name(),
@@ -151,6 +158,14 @@ pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
             data.rows.tasks.len(),
             data.rows.name
         ));
+        if let Some(repeat) = stage.repeat {
+            lines.push(format!(
+                "stages {} to {}: {} times",
+                index + 2 - repeat.stages,
+                index + 1,
+                repeat.cycles
+            ));
+        }
     }
     if let Some((_, data, _)) = &data.eval {
         lines.push(format!("eval: {} rows of {}", data.tasks.len(), data.name));
@@ -239,9 +254,10 @@ pub fn resume(
             },
         ),
     };
-    let stage = recipe
-        .stage
+    let visits = visits(&recipe.stage);
+    let stage = visits
         .get(progress.stage)
+        .map(|visit| &recipe.stage[visit.stage])
         .ok_or_else(|| LearnError::Resume {
             path: folder.to_owned(),
             message: format!(
@@ -249,7 +265,10 @@ pub fn resume(
                 progress.stage + 1
             ),
         })?;
-    let stage_over = progress.step >= stage.exit.max_steps;
+    let stage_over = match &latest {
+        Some((_, path)) => is_over(stage, &progress, path)?,
+        None => false,
+    };
     let mut policy = Policy::new(checkpoint, &device)?;
     policy.version = progress.version;
     data.check(recipe, &policy)?;
@@ -288,6 +307,7 @@ fn session<'a>(
         stop,
         tokens: 0,
         state: AlgorithmState::default(),
+        curriculum: CurriculumState::default(),
     }
 }
 
@@ -306,37 +326,35 @@ fn run_stages(
         };
         evaluate(&mut session, data, start)?;
     }
+    let visits = visits(&recipe.stage);
     let mut end = StageEnd::Done;
-    let first = from.as_ref().map_or(0, |(progress, _)| progress.stage);
-    for (index, config) in recipe.stage.iter().enumerate().skip(first) {
+    let mut number = from.as_ref().map_or(0, |(progress, _)| progress.stage);
+    while let Some(visit) = visits.get(number) {
+        let config = &recipe.stage[visit.stage];
         let moment = Moment {
             after: config.kind.name(),
-            stage_index: index as i64,
+            stage_index: number as i64,
         };
         let resumed = from
             .as_ref()
-            .filter(|(progress, _)| progress.stage == index);
-        session.state = match resumed {
-            Some((_, path)) => Run::algorithm_state(path)?,
-            None => AlgorithmState::default(),
+            .filter(|(progress, _)| progress.stage == number);
+        (session.state, session.curriculum) = match resumed {
+            Some((_, path)) => (Run::algorithm_state(path)?, Run::curriculum_state(path)?),
+            None => Default::default(),
         };
         let mut plan = StagePlan {
-            index,
+            index: number,
             config,
             start: resumed.map_or(0, |(progress, _)| progress.step),
             optimizer: optimizer(config, resumed, &session)?,
         };
-        if plan.start < config.exit.max_steps {
+        if plan.start < config.exit.max_steps && !session.curriculum.exited {
+            let StageData { rows, reward } = &data.stages[visit.stage];
+            let reference = reference(recipe, &visits, &session, number)?;
             end = match config.kind {
-                StageKind::Sft => sft::run(&mut session, &mut plan, &data.stages[index].rows)?,
-                StageKind::Dpo => {
-                    let reference = reference(recipe, &session, index)?;
-                    let rows = &data.stages[index].rows;
-                    dpo::run(&mut session, &mut plan, rows, reference.as_ref())?
-                }
+                StageKind::Sft => sft::run(&mut session, &mut plan, rows)?,
+                StageKind::Dpo => dpo::run(&mut session, &mut plan, rows, reference.as_ref())?,
                 StageKind::Grpo => {
-                    let StageData { rows, reward } = &data.stages[index];
-                    let reference = reference(recipe, &session, index)?;
                     let graph = reward.as_ref().ok_or(RewardError::NoNodes)?;
                     grpo::run(&mut session, &mut plan, rows, graph, reference.as_ref())?
                 }
@@ -346,6 +364,10 @@ fn run_stages(
             }
         }
         evaluate(&mut session, data, moment)?;
+        number = match session.curriculum.exited {
+            true => visit.after_exit,
+            false => number + 1,
+        };
     }
     let folder = session.run.folder().to_owned();
     Ok(Finished {
@@ -377,41 +399,71 @@ fn optimizer(
     })
 }
 
-/// The model that a stage's KL penalty pulls to, or that its pairs are compared with: the one it started from.
+/// Whether a checkpoint was written at the end of its stage.
+fn is_over(stage: &StageConfig, progress: &Progress, path: &Path) -> Result<bool, LearnError> {
+    Ok(progress.step >= stage.exit.max_steps || Run::curriculum_state(path)?.exited)
+}
+
+/// The model that a stage's KL penalty pulls to, or that its pairs are compared with: the one it started from. `number` is that of its
+/// visit.
 fn reference(
     recipe: &Recipe,
+    visits: &[Visit],
     session: &Session,
-    stage: usize,
+    number: usize,
 ) -> Result<Option<Network>, LearnError> {
-    if !recipe.stage[stage].has_reference() {
+    if !recipe.stage[visits[number].stage].has_reference() {
         return Ok(None);
     }
     let device = &session.policy.device;
-    let checkpoint = match stage.checked_sub(1) {
-        None => Checkpoint::open(
+    let checkpoint = if number == 0 {
+        Checkpoint::open(
             &recipe.model.path,
             &recipe.model.overrides,
             recipe.run.seed,
             device,
-        )?,
-        Some(before) => {
-            let steps = recipe.stage[before].exit.max_steps;
-            let path = Run::checkpoints(session.run.folder())?
-                .into_iter()
-                .find_map(|(p, path)| ((p.stage, p.step) == (before, steps)).then_some(path));
-            let path = path.ok_or_else(|| LearnError::Resume {
-                path: session.run.folder().to_owned(),
-                message: format!(
-                    "the checkpoint at the end of stage {} (step {steps}) is gone, and stage {} compares its answers with that model's; \
-                     put it back, or train anew",
-                    before + 1,
-                    stage + 1
-                ),
-            })?;
-            Checkpoint::load(&path, device)?
-        }
+        )?
+    } else {
+        let path = end_before(recipe, visits, session.run.folder(), number)?;
+        let path = path.ok_or_else(|| LearnError::Resume {
+            path: session.run.folder().to_owned(),
+            message: format!(
+                "the checkpoint at the end of stage {number} (step {}) is gone, and stage {} compares its answers with that model's; \
+                 put it back, or train anew",
+                recipe.stage[visits[number - 1].stage].exit.max_steps,
+                number + 1
+            ),
+        })?;
+        Checkpoint::load(&path, device)?
     };
     Ok(Some(Network::new(&checkpoint.config, &checkpoint.weights)))
+}
+
+/// The checkpoint at the end of the visit that came before visit `number`: one that led out of a cycle, else the one right before.
+fn end_before(
+    recipe: &Recipe,
+    visits: &[Visit],
+    folder: &Path,
+    number: usize,
+) -> Result<Option<PathBuf>, LearnError> {
+    let mut found: Option<(usize, PathBuf)> = None;
+    for (progress, path) in Run::checkpoints(folder)? {
+        let Some(visit) = visits
+            .get(progress.stage)
+            .filter(|_| progress.stage < number)
+        else {
+            continue;
+        };
+        let leads_here = progress.stage + 1 == number
+            || visit.after_exit == number && Run::curriculum_state(&path)?.exited;
+        let first = found
+            .as_ref()
+            .is_none_or(|(best, _)| progress.stage < *best);
+        if leads_here && first && is_over(&recipe.stage[visit.stage], &progress, &path)? {
+            found = Some((progress.stage, path));
+        }
+    }
+    Ok(found.map(|(_, path)| path))
 }
 
 fn evaluate(session: &mut Session, data: &RecipeData, moment: Moment) -> Result<(), LearnError> {

@@ -1001,6 +1001,7 @@ fn a_checkpoint_loads_as_it_was_in_memory() {
         stop: &stop,
         tokens: 0,
         state: ocelli_learn::algorithm::AlgorithmState::default(),
+        curriculum: ocelli_learn::curriculum::CurriculumState::default(),
     };
     let mut plan = StagePlan {
         index: 0,
@@ -1008,7 +1009,7 @@ fn a_checkpoint_loads_as_it_was_in_memory() {
         start: 0,
         optimizer: Optimizer::new(&recipe.stage[0].optim),
     };
-    let data = ocelli_data::load(&recipe.stage[0].data, Path::new(""), 0).unwrap();
+    let data = ocelli_data::load(&recipe.stage[0].data.tables()[0], Path::new(""), 0).unwrap();
     sft::run(&mut session, &mut plan, &data).unwrap();
     let (_, path) = Run::latest_checkpoint(session.run.folder())
         .unwrap()
@@ -1075,6 +1076,7 @@ fn a_row_without_an_answer_is_named_by_a_supervised_stage() {
         stop: &stop,
         tokens: 0,
         state: ocelli_learn::algorithm::AlgorithmState::default(),
+        curriculum: ocelli_learn::curriculum::CurriculumState::default(),
     };
     let mut plan = StagePlan {
         index: 0,

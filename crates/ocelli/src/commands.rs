@@ -12,6 +12,7 @@ use ocelli_model::error::ModelError;
 use ocelli_reward::RewardError;
 
 pub mod bench;
+pub mod difficulty;
 pub mod eval;
 pub mod generate;
 pub mod report;
@@ -34,6 +35,8 @@ pub enum Command {
     Report(report::Arguments),
     /// Run a recipe with several seeds and with a control arm, and print what it gained.
     Bench(bench::Arguments),
+    /// Measure how often a recipe's model solves each row of a stage, for `data.difficulty`.
+    Difficulty(difficulty::Arguments),
     /// Score recorded episodes anew, with any reward.
     Score(score::Arguments),
     /// Check that the rows' own answers get full marks.
@@ -81,6 +84,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Difficulty(arguments) => difficulty::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
@@ -122,7 +126,7 @@ fn read_recipe(path: &Path, overrides: &[String], data: Option<&Path>) -> anyhow
         overrides.push(format!("data.root={}", toml::Value::String(folder)));
     }
     let recipe = Recipe::read(path, &overrides)?;
-    let stages = recipe.stage.iter().map(|stage| &stage.data);
+    let stages = recipe.stage.iter().flat_map(|stage| stage.data.tables());
     let mut tables = stages.chain(recipe.eval.as_ref().map(|eval| &eval.data));
     if data.is_some() && !tables.any(|table| table.path.is_some()) {
         return Err(misuse(format!(

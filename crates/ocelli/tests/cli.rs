@@ -999,3 +999,67 @@ fn a_python_reward_that_does_not_load_ends_the_run_before_it_begins() {
     assert!(text.contains("math.py"), "{text}");
     assert!(!here.join("runs").exists(), "nothing was begun");
 }
+
+#[test]
+fn rows_are_measured_and_chosen_by_difficulty() {
+    let folder = workplace();
+    let here = folder.path();
+    let said = succeed(
+        here,
+        &[
+            "difficulty",
+            "small.toml",
+            "--samples",
+            "2",
+            "--out",
+            "rates.jsonl",
+        ],
+    );
+    assert!(said.starts_with("8 rows: 8 never solved"), "{said}");
+    let text = fs::read_to_string(here.join("rates.jsonl")).unwrap();
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 8);
+    assert_eq!(rows[0]["id"], "pointing-train-000000");
+    assert_eq!(
+        (&rows[0]["samples"], &rows[0]["pass_rate"]),
+        (&2.into(), &0.0.into())
+    );
+    assert!(!here.join("rates.partial").exists());
+    // What is never solved can be left out, and then nothing is left.
+    let band = "stage.grpo.data.difficulty={ file = \"rates.jsonl\", min = 0.1 }";
+    let said = ocelli(here, &["train", "small.toml", "--dry-run", "--set", band]);
+    assert_ne!(said.code, 0);
+    assert!(
+        said.stderr.contains("widen the band of `difficulty`"),
+        "{}",
+        said.stderr
+    );
+    let all = "stage.grpo.data.difficulty={ file = \"rates.jsonl\", max = 0.1 }";
+    succeed(here, &["train", "small.toml", "--dry-run", "--set", all]);
+    for (arguments, words) in [
+        (["--stage", "1"], "no such stage has a reward"),
+        (["--success", "iou"], "no node of the stage's reward"),
+        (["--threshold", "0"], "above 0"),
+    ] {
+        let arguments = [
+            ["difficulty", "small.toml", "--out", "x.jsonl"].as_slice(),
+            &arguments,
+        ]
+        .concat();
+        let said = ocelli(here, &arguments);
+        assert_eq!(said.code, 2, "{}", said.stderr);
+        assert!(said.stderr.contains(words), "{}", said.stderr);
+    }
+    let repeated = [
+        "train",
+        "small.toml",
+        "--dry-run",
+        "--set",
+        "stage.grpo.repeat={ stages = 2, cycles = 3 }",
+    ];
+    let said = succeed(here, &repeated);
+    assert!(said.contains("stages 1 to 2: 3 times"), "{said}");
+}

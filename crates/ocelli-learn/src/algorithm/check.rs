@@ -236,6 +236,20 @@ impl AlgorithmConfig {
                 "`algorithm.ema_decay` has no effect without `advantage_estimator = \"task_spread\"`; remove it",
             ),
             refusal(
+                self.demonstration_skips.is_some() && self.demonstration.is_none(),
+                "`algorithm.demonstration_skips` has no effect without `demonstration`; remove it",
+            ),
+            refusal(
+                self.demonstration.is_some()
+                    && (estimator != AdvantageEstimator::GroupRelative
+                        || resolved.scale.by != ScaleRewards::Group
+                        || resolved.multi_objective != MultiObjectiveAggregation::SumThenNormalize
+                        || resolved.shuffle_rewards),
+                "`algorithm.demonstration` compares rewards within its group and by its deviation; remove it, or use \
+                 `advantage_estimator = \"group_relative\"` with `scale_rewards = \"group\"`, without `multi_objective_aggregation` \
+                 and `shuffle_rewards`",
+            ),
+            refusal(
                 without_kl
                     && (self.kl_estimator.is_some()
                         || self.kl_in.is_some()

@@ -2,6 +2,7 @@
 
 use ocelli_core::metrics::mean_std;
 use ocelli_core::{Episode, Metrics};
+use ocelli_data::Dataset;
 use ocelli_reward::{RewardGraph, error_rate, record_rewards};
 use ocelli_rollout::Group;
 
@@ -258,6 +259,36 @@ pub(super) fn record_batch(
         "completions/clipped_ratio",
         cut as f64 / episodes.len().max(1) as f64,
     );
+}
+
+/// Rewards by source, where the rows come from several.
+pub(super) fn record_sources(
+    metrics: &mut Metrics,
+    data: &Dataset,
+    groups: &[Group],
+    rewards: &[Vec<Option<f64>>],
+) {
+    let names: Vec<&str> = data.source_rows().map(|(name, ..)| name).collect();
+    if names.len() < 2 {
+        return;
+    }
+    for name in names {
+        let of_source = groups
+            .iter()
+            .zip(rewards)
+            .filter(|(group, _)| data.source_name(&group.task.id) == name);
+        let (mut count, mut known) = (0, Vec::new());
+        for (_, rewards) in of_source {
+            count += 1;
+            known.extend(rewards.iter().copied().flatten());
+        }
+        metrics.set_count(format!("sources/{name}/rows"), count);
+        // Null where no reward is known.
+        metrics.set(
+            format!("sources/{name}/reward"),
+            known.iter().sum::<f64>() / known.len() as f64,
+        );
+    }
 }
 
 #[cfg(test)]

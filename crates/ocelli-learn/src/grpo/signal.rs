@@ -6,9 +6,11 @@ use ocelli_rollout::Group;
 use rand::seq::SliceRandom;
 
 use super::batch::behavior_logprobs;
+use super::demonstrations::is_demonstration;
 use crate::algorithm::{Algorithm, AlgorithmState};
 use crate::credit::baseline::{gpg, length_weighted, remax};
 use crate::credit::decoupled::{MultiObjectiveAggregation, gdpo};
+use crate::credit::demonstration::demonstrated_groups;
 use crate::credit::leave_one_out::leave_one_out;
 use crate::credit::normalize::normalize_batch;
 use crate::credit::pass_at_k::pass_at_k;
@@ -134,6 +136,11 @@ impl Signal {
             }
             AdvantageEstimator::ReinforcePlusPlusBaseline => {
                 return reinforce_plus_plus_baseline(rewards, &lengths);
+            }
+            AdvantageEstimator::GroupRelative if algorithm.demonstrations.is_some() => {
+                let joined = |group: &Group| group.episodes.last().is_some_and(is_demonstration);
+                let joined: Vec<bool> = groups.iter().map(joined).collect();
+                demonstrated_groups(rewards, &joined, algorithm.scale.epsilon)
             }
             AdvantageEstimator::GroupRelative => match algorithm.multi_objective {
                 MultiObjectiveAggregation::SumThenNormalize => {

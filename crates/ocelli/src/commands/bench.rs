@@ -73,6 +73,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "the recipe has no [eval] table, so there is nothing to compare; say there what is measured",
         ));
     }
+    if recipe.stage.iter().any(|stage| stage.repeat.is_some()) {
+        return Err(misuse(
+            "the last stage is compared with the one before it, which `repeat` makes many; remove it",
+        ));
+    }
     if arguments.control && recipe.stage[last].kind != StageKind::Grpo {
         return Err(misuse(
             "--control shuffles rewards, so the last stage must be `grpo`",

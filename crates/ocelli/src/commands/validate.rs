@@ -162,7 +162,8 @@ fn checks(arguments: &Arguments) -> anyhow::Result<Vec<(Dataset, Reward, bool)>>
     });
     let checks: Vec<_> = rewarded
         .map(|(_, stage)| {
-            let data = ocelli_data::load(&stage.data, &root, recipe.run.seed);
+            let pictures = Arc::default();
+            let data = ocelli_data::load_sources(&stage.data, &root, recipe.run.seed, &pictures);
             Ok((
                 data.map_err(|e| misuse(e.to_string()))?,
                 alone(stage.reward.clone()),
