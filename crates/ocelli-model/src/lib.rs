@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 pub mod expander;
 pub mod image_processor;
+pub mod mel;
 pub mod ops;
 pub mod placeholder;
 pub mod preset;

@@ -1,0 +1,109 @@
+//! From WAV files to samples.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use crate::error::DataError;
+
+/// Sound in one channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sound {
+    /// Samples a second.
+    pub rate: usize,
+    /// Samples between −1 and 1.
+    pub samples: Vec<f32>,
+}
+
+/// The sound in the WAV file `path`, its channels averaged. Whole numbers of b bits are divided by 2^(b−1).
+///
+/// # Errors
+/// If the file cannot be read, or is empty, no WAV file, damaged or cut off.
+pub fn read_wav(path: &Path) -> Result<Sound, DataError> {
+    let bytes = std::fs::read(path).map_err(|source| DataError::read(path, source))?;
+    wav_from_bytes(&bytes).map_err(|problem| DataError::file(path, problem))
+}
+
+fn wav_from_bytes(bytes: &[u8]) -> Result<Sound, String> {
+    if bytes.is_empty() {
+        return Err("the file is empty (0 bytes): copy or download it again".to_owned());
+    }
+    let problem = |error: hound::Error| {
+        format!("not a WAV file that can be read ({error}): convert it, for instance with ffmpeg")
+    };
+    let mut reader = hound::WavReader::new(Cursor::new(bytes)).map_err(problem)?;
+    let form = reader.spec();
+    if form.channels == 0 || form.sample_rate == 0 {
+        return Err("the WAV file has no channels or no sampling rate".to_owned());
+    }
+    let samples: Result<Vec<f32>, hound::Error> = match form.sample_format {
+        hound::SampleFormat::Float => reader.samples::<f32>().collect(),
+        hound::SampleFormat::Int => {
+            let one = f64::from(1u32 << (form.bits_per_sample.clamp(1, 32) - 1));
+            let samples = reader.samples::<i32>();
+            samples
+                .map(|sample| Ok((f64::from(sample?) / one) as f32))
+                .collect()
+        }
+    };
+    let samples = samples.map_err(problem)?;
+    let channels = usize::from(form.channels);
+    let mean = |frame: &[f32]| frame.iter().sum::<f32>() / channels as f32;
+    Ok(Sound {
+        rate: form.sample_rate as usize,
+        samples: samples.chunks_exact(channels).map(mean).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wav(channels: u16, samples: &[i16]) -> Vec<u8> {
+        let form = hound::WavSpec {
+            channels,
+            sample_rate: 16_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut bytes = Cursor::new(Vec::new());
+        let mut writer = hound::WavWriter::new(&mut bytes, form).unwrap();
+        for &sample in samples {
+            writer.write_sample(sample).unwrap();
+        }
+        writer.finalize().unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn channels_are_averaged() {
+        let sound = wav_from_bytes(&wav(1, &[-32_768, 16_384])).unwrap();
+        assert_eq!(sound.samples, [-1.0, 0.5]);
+        let sound = wav_from_bytes(&wav(2, &[0, 16_384, -16_384, 0])).unwrap();
+        assert_eq!((sound.rate, sound.samples), (16_000, vec![0.25, -0.25]));
+    }
+
+    #[test]
+    fn what_is_no_wav_file_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wav");
+        let whole = wav(1, &[1; 40]);
+        for bytes in [&b""[..], b"ID3 an mp3 file", &whole[..60]] {
+            std::fs::write(&path, bytes).unwrap();
+            let text = read_wav(&path).unwrap_err().to_string();
+            assert!(text.contains("a.wav: "), "{text}");
+        }
+        assert!(read_wav(Path::new("nowhere.wav")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_bytes_never_panic(at in 0usize..60, value: u8, length in 0usize..130) {
+            let mut bytes = wav(2, &[7; 40]);
+            bytes[at] = value;
+            bytes.truncate(length);
+            let _ = wav_from_bytes(&bytes);
+        }
+    }
+}
