@@ -138,7 +138,7 @@ fn windows(filter: Filter, old: usize, new: usize) -> Vec<Window<f64>> {
         .collect()
 }
 
-/// Windows in fixed point. Their weights are even in number, the last one zero where it has to be.
+/// Windows in fixed point.
 struct Axis {
     bits: u32,
     windows: Vec<Window<i32>>,
@@ -170,11 +170,9 @@ impl Axis {
                 .weights
                 .iter()
                 .map(|weight| (weight * one).round() as i32);
-            let mut weights: Vec<i32> = weights.collect();
-            weights.resize(weights.len().next_multiple_of(2), 0);
             Window {
                 start: window.start,
-                weights,
+                weights: weights.collect(),
             }
         };
         Self {

@@ -4,53 +4,61 @@
 
 use super::Axis;
 
-/// Runs `body` compiled for the best vector instructions of this machine.
-#[inline(always)]
-fn vectorized<R>(body: impl FnOnce() -> R) -> R {
-    struct Body<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Body<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)()
-        }
-    }
-    pulp::Arch::new().dispatch(Body(body))
-}
+/// Bytes that are summed up at once.
+const BLOCK: usize = 32;
 
-/// Horizontal pass over all rows of `rgb`, `[rows, old, 3]` to `[rows, new, 3]`.
+/// Horizontal pass over all rows of `rgb`, `[rows, old, 3]` to `[rows, new, 3]`: rows are turned into columns, a block of
+/// them at a time, since columns are what vector instructions sum up best.
 pub(super) fn resize_rows(rgb: &[u8], old: usize, axis: &Axis) -> Vec<u8> {
-    if old == axis.windows.len() {
+    let new = axis.windows.len();
+    if old == new {
         return rgb.to_vec();
     }
-    // A pixel more than there is, for windows of an odd number of weights.
-    let mut pixels = vec![[0i32; 4]; old + 1];
-    let mut out = vec![0; rgb.len() / old * axis.windows.len()];
-    vectorized(|| {
-        let rows = out.chunks_exact_mut(axis.windows.len() * 3);
-        for (row, out) in rgb.chunks_exact(old * 3).zip(rows) {
-            for (pixel, bytes) in pixels.iter_mut().zip(row.as_chunks::<3>().0) {
-                *pixel = [bytes[0].into(), bytes[1].into(), bytes[2].into(), 0];
-            }
-            for (window, out) in axis.windows.iter().zip(out.as_chunks_mut::<3>().0) {
-                let (weights, _) = window.weights.as_chunks::<2>();
-                let (pairs, _) = pixels[window.start..].as_chunks::<2>();
-                let mut sums = [0i32; 8];
-                for (pair, weights) in pairs.iter().zip(weights) {
-                    for lane in 0..4 {
-                        sums[lane] += pair[0][lane] * weights[0];
-                        sums[lane + 4] += pair[1][lane] * weights[1];
-                    }
-                }
-                *out = std::array::from_fn(|c| axis.to_byte(sums[c] + sums[c + 4] + axis.half()));
-            }
-        }
-    });
+    let mut out = vec![0; rgb.len() / old * new];
+    let mut turned = vec![[0; BLOCK]; old * 3];
+    let mut between = vec![[0; BLOCK]; new * 3];
+    let blocks = rgb.chunks(old * 3 * BLOCK);
+    for (rows, out) in blocks.zip(out.chunks_mut(new * 3 * BLOCK)) {
+        turn(rows, &mut turned);
+        pulp::Arch::new().dispatch(Columns {
+            rgb: turned.as_flattened(),
+            stride: 3 * BLOCK,
+            axis,
+            out: between.as_flattened_mut(),
+        });
+        turn_back(&between, out);
+    }
     out
 }
 
-/// Bytes that are summed up at once in the vertical pass.
-const BLOCK: usize = 32;
+/// Bytes of a row that are turned at once, so that what is read and written stays near.
+const STRETCH: usize = 16;
+
+/// `[rows, length]` to `[length, BLOCK]`, for at most [`BLOCK`] rows; the rest is left as it is.
+fn turn(rows: &[u8], turned: &mut [[u8; BLOCK]]) {
+    let length = turned.len();
+    for (index, turned) in turned.chunks_mut(STRETCH).enumerate() {
+        let start = index * STRETCH;
+        for (place, row) in rows.chunks_exact(length).enumerate().take(BLOCK) {
+            for (&byte, turned) in row[start..].iter().zip(turned.iter_mut()) {
+                turned[place] = byte;
+            }
+        }
+    }
+}
+
+/// The reverse of [`turn`].
+fn turn_back(turned: &[[u8; BLOCK]], rows: &mut [u8]) {
+    let length = turned.len();
+    for (index, turned) in turned.chunks(STRETCH).enumerate() {
+        let start = index * STRETCH;
+        for (place, row) in rows.chunks_exact_mut(length).enumerate().take(BLOCK) {
+            for (byte, turned) in row[start..].iter_mut().zip(turned) {
+                *byte = turned[place];
+            }
+        }
+    }
+}
 
 /// Vertical pass, `[old, width, 3]` to `[new, width, 3]`.
 pub(super) fn resize_columns(rgb: &[u8], width: usize, axis: &Axis) -> Vec<u8> {
@@ -59,7 +67,35 @@ pub(super) fn resize_columns(rgb: &[u8], width: usize, axis: &Axis) -> Vec<u8> {
         return rgb.to_vec();
     }
     let mut out = vec![0; stride * axis.windows.len()];
-    vectorized(|| {
+    pulp::Arch::new().dispatch(Columns {
+        rgb,
+        stride,
+        axis,
+        out: &mut out,
+    });
+    out
+}
+
+/// The work of a pass, compiled for the best vector instructions of the machine: inlined into a function that has them,
+/// which a closure of this length would not be. `[old, stride]` to `[new, stride]`.
+struct Columns<'a> {
+    rgb: &'a [u8],
+    stride: usize,
+    axis: &'a Axis,
+    out: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self {
+            rgb,
+            stride,
+            axis,
+            out,
+        } = self;
         for (window, out) in axis.windows.iter().zip(out.chunks_exact_mut(stride)) {
             let rows = &rgb[window.start * stride..];
             let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
@@ -71,8 +107,7 @@ pub(super) fn resize_columns(rgb: &[u8], width: usize, axis: &Axis) -> Vec<u8> {
                 [*out] = sum_columns(rows, stride, first + column, axis, &window.weights);
             }
         }
-    });
-    out
+    }
 }
 
 /// `N` bytes from `left` on of the row that `weights` make of the first of `rows`.
@@ -85,7 +120,6 @@ fn sum_columns<const N: usize>(
     weights: &[i32],
 ) -> [u8; N] {
     let mut sums = [axis.half(); N];
-    // The weight that makes their number even is zero and may have no row.
     for (row, &weight) in rows.chunks_exact(stride).zip(weights) {
         if let Some(bytes) = row[left..].first_chunk::<N>() {
             for (sum, &byte) in sums.iter_mut().zip(bytes) {
