@@ -361,7 +361,7 @@ pub struct Decoder {
     embed_tokens: Tensor<2>,
     layers: Vec<Block>,
     norm: Norm,
-    lm_head: Tensor<2>,
+    lm_head: Linear,
     rotation: Rotation,
 }
 
@@ -480,9 +480,14 @@ impl Decoder {
             .collect();
         let embed_tokens = body.matrix("embed_tokens.weight", hidden);
         let lm_head = if tied {
-            embed_tokens.clone()
+            Linear {
+                weight: embed_tokens.clone(),
+                bias: None,
+                low_rank: None,
+            }
         } else {
-            Views::new(weights, "").matrix(names.head, hidden)
+            let module = names.head.trim_end_matches(".weight");
+            Views::new(weights, "").linear(module, hidden, false)
         };
         Self {
             embed_tokens,
@@ -499,11 +504,8 @@ impl Decoder {
     }
 
     /// The output matrix `[vocabulary, hidden]`.
-    pub(crate) fn head(&self) -> Linear {
-        Linear {
-            weight: self.lm_head.clone(),
-            bias: None,
-        }
+    pub(crate) fn head(&self) -> &Linear {
+        &self.lm_head
     }
 
     /// Last hidden states, normed; see [`crate::network::Network::hidden`].

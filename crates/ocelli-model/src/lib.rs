@@ -1,5 +1,6 @@
 //! Vision-language networks, checkpoints and processors of Ocelli.
 
+pub mod adapter;
 pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
@@ -10,10 +11,13 @@ pub mod families;
 pub mod image_processor;
 pub mod network;
 pub mod ops;
+pub mod part;
 pub mod preset;
 pub mod processing_error;
 pub mod processor;
 pub mod tokenizer;
 pub mod weights;
 
+mod adapter_file;
 mod layers;
+mod low_rank;
