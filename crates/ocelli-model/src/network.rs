@@ -35,6 +35,10 @@ impl Attend for PackedAttention<'_> {
     ) -> Tensor<2> {
         attention(query, key, value, layout, self.forest)
     }
+
+    fn forest(&self) -> Option<&Arc<Forest>> {
+        Some(self.forest)
+    }
 }
 
 #[derive(Clone, Debug)]

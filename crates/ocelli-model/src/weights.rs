@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use ocelli_core::seed::normal;
@@ -29,9 +29,64 @@ pub struct Weights {
     adapter: Option<Arc<Adapter>>,
     /// What the adapter's inputs fall out by; nothing does without it.
     dropout: Option<SeedKey>,
+    /// Where layers that are computed anew in the backward pass leave their gradients.
+    recomputed: Option<Arc<Mutex<BTreeMap<String, Tensor<1>>>>>,
+}
+
+/// Adds a gradient to those of the same name.
+fn add(sum: &mut BTreeMap<String, Tensor<1>>, name: String, gradient: Tensor<1>) {
+    let gradient = match sum.remove(&name) {
+        Some(before) => before + gradient,
+        None => gradient,
+    };
+    sum.insert(name, gradient);
 }
 
 impl Weights {
+    /// The same tracked weights for a network that keeps only the inputs of its language layers, and computes the rest of them anew in
+    /// the backward pass.
+    #[must_use]
+    pub fn recomputing(mut self) -> Self {
+        self.recomputed = Some(Arc::default());
+        self
+    }
+
+    /// Whether a network of these weights computes its layers anew.
+    pub(crate) fn recomputes(&self) -> bool {
+        self.recomputed.is_some()
+    }
+
+    /// The parameters below a prefix as leaves of a graph of their own, or, without `tracked`, as constants.
+    pub(crate) fn fresh(&self, prefix: &str, tracked: bool) -> Self {
+        let below = self.parameters.range(prefix.to_owned()..);
+        let below = below.take_while(|(name, _)| name.starts_with(prefix));
+        let parameters = below.map(|(name, p)| {
+            let mut value = p.value.clone().inner();
+            if tracked {
+                value = Tensor::from_inner(value).set_require_grad(p.value.is_require_grad());
+            }
+            let shape = p.shape.clone();
+            (name.clone(), Parameter { shape, value })
+        });
+        Self {
+            parameters: parameters.collect(),
+            adapter: self.adapter.clone(),
+            dropout: self.dropout.clone(),
+            recomputed: None,
+        }
+    }
+
+    /// Leaves the gradients of a layer that was computed anew.
+    pub(crate) fn leave(&self, gradients: BTreeMap<String, Tensor<1>>) {
+        let Some(left) = &self.recomputed else {
+            return;
+        };
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, gradient) in gradients {
+            add(&mut left, name, gradient);
+        }
+    }
+
     /// The adapter over the model.
     pub fn adapter(&self) -> Option<&Arc<Adapter>> {
         self.adapter.as_ref()
@@ -48,7 +103,7 @@ impl Weights {
     #[must_use]
     pub fn without_adapter(&self) -> Self {
         let mut own = self.own();
-        for adapter in &self.adapter {
+        if let Some(adapter) = &self.adapter {
             own.parameters.extend(adapter.saved.clone());
         }
         own
@@ -60,8 +115,7 @@ impl Weights {
         let own = own.filter(|(name, _)| !is_adapter_tensor(name));
         Self {
             parameters: own.map(|(name, p)| (name.clone(), p.clone())).collect(),
-            adapter: None,
-            dropout: None,
+            ..Self::default()
         }
     }
 
@@ -198,10 +252,18 @@ impl Weights {
 
     /// Gradients of the tracked parameters, by name.
     pub fn gradients(&self, gradients: &mut Gradients) -> BTreeMap<String, Tensor<1>> {
-        self.parameters
+        let mut all: BTreeMap<String, Tensor<1>> = self
+            .parameters
             .iter()
             .filter_map(|(name, p)| Some((name.clone(), p.value.grad_remove(gradients)?)))
-            .collect()
+            .collect();
+        if let Some(left) = &self.recomputed {
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, gradient) in std::mem::take(&mut *left) {
+                add(&mut all, name, gradient);
+            }
+        }
+        all
     }
 
     /// Checks names and shapes against what a network asks for.

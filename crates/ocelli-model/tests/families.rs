@@ -3,11 +3,14 @@
 
 mod cases;
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Device;
 use cases::{Golden, golden, largest_difference};
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::network::Network;
 use ocelli_model::ops::values;
+use ocelli_model::weights::Weights;
 use safetensors::SafeTensors;
 
 const FAMILIES: [&str; 11] = [
@@ -114,6 +117,37 @@ fn loss_and_gradients_agree() {
                     );
                 }
             }
+        });
+    }
+}
+
+/// Layers that are computed anew in the backward pass give the same gradients, bit for bit.
+#[test]
+fn recomputed_layers_have_the_same_gradients() {
+    for family in FAMILIES {
+        with_golden(family, |checkpoint, golden| {
+            let device = Device::flex().autodiff();
+            let gradients = |tracked: Weights| {
+                let network = Network::new(&checkpoint.config, &tracked);
+                let loss = golden.loss(&network, &device);
+                let value = values(loss.clone());
+                let gradients = tracked.gradients(&mut loss.backward()).into_iter();
+                let gradients: BTreeMap<String, Vec<f32>> =
+                    gradients.map(|(name, g)| (name, values(g))).collect();
+                (value, gradients)
+            };
+            let all = checkpoint.weights.tracked(|_| true);
+            let kept = gradients(all.clone());
+            let (loss, recomputed) = gradients(all.recomputing());
+            assert_eq!(kept.0, loss, "{family}");
+            assert_eq!(kept.1, recomputed, "{family}");
+            // Nothing before the second layer is trained.
+            let some = checkpoint
+                .weights
+                .tracked(|name| name.contains("layers.1.mlp"));
+            let kept = gradients(some.clone());
+            assert!(!kept.1.is_empty());
+            assert_eq!(kept.1, gradients(some.recomputing()).1, "{family}");
         });
     }
 }

@@ -14,7 +14,7 @@ use safetensors::tensor::Dtype;
 
 pub(crate) fn golden(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/families")
+        .join("../ocelli-model/tests/golden/families")
         .join(family)
 }
 
