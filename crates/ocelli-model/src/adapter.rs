@@ -168,8 +168,8 @@ impl AdapterConfig {
             ("r", self.r > 0, "at least 1"),
             (
                 "lora_alpha",
-                self.lora_alpha.is_finite() && self.lora_alpha > 0.0,
-                "a number above 0",
+                self.scale().is_finite() && self.scale() > 0.0,
+                "a number above 0 that can be divided by the rank",
             ),
             (
                 "lora_dropout",

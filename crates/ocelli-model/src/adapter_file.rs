@@ -17,7 +17,7 @@ use crate::checkpoint::{
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::layers::linear_modules;
-use crate::low_rank::{gain, product};
+use crate::low_rank::{gain, product, wide};
 use crate::ops::values as tensor_values;
 use crate::weights::{Parameter, Weights};
 
@@ -96,7 +96,14 @@ pub(crate) fn load(
     let path = folder.join(CONFIG);
     let (config, json) = settings(&path)?;
     let base = base(folder, &json).map_err(|message| malformed(&path, message))?;
-    let mut checkpoint = Checkpoint::open(&base, &ConfigOverrides::default(), 0, device)?;
+    let opened = Checkpoint::open(&base, &ConfigOverrides::default(), 0, device);
+    let mut checkpoint = opened.map_err(|error| match error {
+        ModelError::NoSuchModel { .. } => malformed(
+            &path,
+            format!("no model at {base}; write under `base_model_name_or_path` where the model lies that the adapter is for"),
+        ),
+        other => other,
+    })?;
     if checkpoint.weights.adapter().is_some() {
         return Err(malformed(
             &path,
@@ -163,7 +170,12 @@ fn lay_over(
         let name = config.published_name(name);
         if let Some(own) = own_matrix(&name) {
             let same = weights.get(&own).is_some_and(|p| p.shape == shape);
-            if !same || weights.get(&own).map(|p| tensor_values(p.value.clone())) != Some(values) {
+            if !same
+                || weights
+                    .get(&own)
+                    .map(|p| tensor_values(wide(p.value.clone())))
+                    != Some(values)
+            {
                 return Err(malformed(
                     path,
                     format!(
@@ -311,7 +323,7 @@ pub(crate) fn merged(config: &ModelConfig, weights: &Weights) -> Weights {
         ) else {
             continue;
         };
-        let mut sum = weight.clone() + product(&up, &down, scale);
+        let mut sum = wide(weight.clone()) + product(&up, &down, scale);
         if let Some(magnitude) = weights.get(&format!("{}{MAGNITUDE}", layer.name)) {
             let gain = gain(&weight, (&down, &up, scale), magnitude.value.clone());
             sum = sum * gain.reshape([-1, 1]);
@@ -333,5 +345,63 @@ fn malformed(path: &Path, message: impl ToString) -> ModelError {
     ModelError::Malformed {
         path: path.to_owned(),
         message: message.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written() -> Value {
+        json!({
+            "peft_type": "LORA", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "bias": "none", "target_modules": ["q_proj"],
+            "exclude_modules": null, "modules_to_save": null, "use_rslora": false, "use_dora": true, "rank_pattern": {},
+            "base_model_name_or_path": "base", "fan_in_fan_out": false, "lora_bias": false,
+        })
+    }
+
+    #[test]
+    fn settings_are_read_as_peft_writes_them() {
+        let config = parse(&written()).unwrap();
+        assert_eq!(
+            (config.r, config.lora_alpha, config.use_dora),
+            (4, 8.0, true)
+        );
+        assert_eq!(config.target_modules, Targets::Names(vec!["q_proj".into()]));
+        assert_eq!(config.exclude_modules, None);
+        assert_eq!(whole_if_whole(8.0).to_string(), "8");
+        assert_eq!(whole_if_whole(8.5).to_string(), "8.5");
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            Just(json!([])),
+            Just(json!({})),
+            Just(json!(["("])),
+            Just(json!("(")),
+            any::<bool>().prop_map(|b| json!(b)),
+            any::<i64>().prop_map(|n| json!(n)),
+            any::<f64>().prop_map(|n| json!(n)),
+            "[a-z_.*(]{0,8}".prop_map(|text| json!(text)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn changed_settings_are_read_or_refused(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), values()), 1..4),
+        ) {
+            let mut json = written();
+            for (place, value) in changes {
+                let keys: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
+                json[place.get(&keys)] = value;
+            }
+            if let Ok(config) = parse(&json) {
+                prop_assert!(config.r > 0 && config.scale() > 0.0);
+            }
+        }
     }
 }

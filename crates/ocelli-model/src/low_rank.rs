@@ -1,7 +1,7 @@
 //! What an adapter adds to a linear layer: LoRA (Hu et al. 2021), rank-stabilised LoRA (Kalajdzievski 2023) and DoRA (Liu et
 //! al. 2024), as PEFT 0.21 computes them.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use ocelli_core::SeedKey;
 use rand::RngExt;
 use rayon::prelude::*;
@@ -29,15 +29,24 @@ pub(crate) fn gain(
     (down, up, scale): (&Tensor<2>, &Tensor<2>, f32),
     magnitude: Tensor<1>,
 ) -> Tensor<1> {
-    let weight = weight.clone().detach();
+    let weight = wide(weight.clone().detach());
     let norms = row_norms(weight + product(&up.clone().detach(), &down.clone().detach(), scale));
     magnitude / norms
+}
+
+/// The same numbers in f32; a frozen matrix may be kept in half precision, which widens exactly.
+pub(crate) fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if x.dtype() == DType::F32 {
+        x
+    } else {
+        x.cast(DType::F32)
+    }
 }
 
 /// `‖W_o‖` of each row, `[outputs]`.
 pub(crate) fn row_norms(weight: Tensor<2>) -> Tensor<1> {
     let outputs = weight.dims()[0];
-    weight.square().sum_dim(1).sqrt().reshape([outputs])
+    wide(weight).square().sum_dim(1).sqrt().reshape([outputs])
 }
 
 /// `s B A`, `[outputs, inputs]`.
@@ -75,14 +84,14 @@ impl LowRank {
 
     /// The same map without a bias as one product, for operations that take a weight: `[x, …] · [W, …]ᵀ`.
     pub(crate) fn widened(&self, x: Tensor<2>, weight: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        let dropped = self.dropped(x.clone());
+        let (dropped, weight) = (self.dropped(x.clone()), wide(weight.clone()));
         let low = linear(dropped.clone(), self.down.clone(), None).mul_scalar(self.scale);
         let Some(gain) = &self.gain else {
-            let weight = Tensor::cat(vec![weight.clone(), self.up.clone()], 1);
+            let weight = Tensor::cat(vec![weight, self.up.clone()], 1);
             return (Tensor::cat(vec![x, low], 1), weight);
         };
         let gain: Tensor<2> = gain.clone().reshape([-1, 1]);
-        let (base, up) = (weight.clone(), self.up.clone() * gain.clone());
+        let (base, up) = (weight, self.up.clone() * gain.clone());
         if self.dropout.is_some() {
             let more = base.clone() * (gain - 1.0);
             (
@@ -179,6 +188,10 @@ mod tests {
             (&adapter.down, &adapter.up, 0.5),
             magnitude,
         ));
+        let half = weight().cast(DType::BF16);
+        let magnitude = Tensor::from_floats([3.0, 4.0], &Device::flex());
+        let of_half = super::gain(&half, (&adapter.down, &adapter.up, 0.5), magnitude);
+        assert_eq!(values(of_half), gain);
         let norms = [5.25f32.sqrt(), (0.25f32 + 2.25 + 7.5625).sqrt()];
         assert!((gain[0] - 3.0 / norms[0]).abs() < 1e-6 && (gain[1] - 4.0 / norms[1]).abs() < 1e-6);
     }
