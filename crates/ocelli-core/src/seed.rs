@@ -8,6 +8,7 @@ use rand_chacha::rand_core::SeedableRng;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Weights,
+    Dropout,
     Generator,
     Labels,
     Augment,
@@ -26,6 +27,7 @@ impl Purpose {
     fn name(self) -> &'static str {
         match self {
             Self::Weights => "weights",
+            Self::Dropout => "dropout",
             Self::Generator => "generator",
             Self::Labels => "labels",
             Self::Augment => "augment",

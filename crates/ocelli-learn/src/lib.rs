@@ -24,6 +24,7 @@ pub mod run;
 pub mod sft;
 pub mod stage;
 pub mod train;
+pub mod trainable;
 
 pub use error::LearnError;
 pub use evaluation::EvalRow;

@@ -7,8 +7,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use ocelli_model::checkpoint::{read_tensor_bytes, write_tensors};
 use ocelli_model::error::ModelError;
 use ocelli_model::ops::adamw::{AdamWStep, adamw};
+use ocelli_model::part::{Parts, part_of};
 use ocelli_model::weights::Weights;
 use serde::{Deserialize, Serialize};
+
+use crate::trainable::Training;
 
 /// How the learning rate goes down after warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,9 @@ impl DecayRule {
 pub struct OptimConfig {
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// Peak learning rates of parts that have one of their own.
+    #[serde(skip_serializing_if = "Parts::is_empty")]
+    pub part_learning_rates: Parts<f64>,
     /// What the learning rate does after warm-up: `constant`, `cosine` or `linear`.
     pub lr_scheduler_type: Scheduler,
     /// Share of the steps in which the learning rate rises from zero.
@@ -74,6 +80,7 @@ impl Default for OptimConfig {
     fn default() -> Self {
         Self {
             learning_rate: 1e-6,
+            part_learning_rates: Parts::default(),
             lr_scheduler_type: Scheduler::default(),
             warmup_ratio: 0.0,
             weight_decay: 0.0,
@@ -145,18 +152,27 @@ impl OptimConfig {
 
     /// Learning rate of step `step` (from 0) out of `total`.
     pub fn rate(&self, step: u64, total: u64) -> f64 {
+        self.rate_from(self.learning_rate, step, total)
+    }
+
+    /// The same of the part that a parameter belongs to.
+    pub fn rate_of(&self, name: &str, step: u64, total: u64) -> f64 {
+        let own = self.part_learning_rates.get(part_of(name));
+        self.rate_from(own.unwrap_or(self.learning_rate), step, total)
+    }
+
+    fn rate_from(&self, peak: f64, step: u64, total: u64) -> f64 {
         let warmup = (self.warmup_ratio * total as f64).ceil();
         let step = step as f64;
         if step < warmup {
-            return self.learning_rate * (step + 1.0) / warmup;
+            return peak * (step + 1.0) / warmup;
         }
         let progress = ((step - warmup) / (total as f64 - warmup).max(1.0)).clamp(0.0, 1.0);
-        self.learning_rate
-            * match self.lr_scheduler_type {
-                Scheduler::Constant => 1.0,
-                Scheduler::Linear => 1.0 - progress,
-                Scheduler::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
-            }
+        peak * match self.lr_scheduler_type {
+            Scheduler::Constant => 1.0,
+            Scheduler::Linear => 1.0 - progress,
+            Scheduler::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+        }
     }
 }
 
@@ -177,6 +193,8 @@ pub fn accumulate(sum: &mut NamedGradients, more: NamedGradients) {
 #[derive(Clone, Debug)]
 pub struct Optimizer {
     config: OptimConfig,
+    /// What it trains; everything, unless it is told otherwise.
+    pub training: Training,
     steps: u64,
     /// First and second moment by name.
     moments: BTreeMap<String, [Tensor<1>; 2]>,
@@ -197,6 +215,7 @@ impl Optimizer {
     pub fn new(config: &OptimConfig) -> Self {
         Self {
             config: config.clone(),
+            training: Training::default(),
             steps: 0,
             moments: BTreeMap::new(),
         }
@@ -241,6 +260,7 @@ impl Optimizer {
             gradient_scale,
         };
         let decay = self.config.weight_decay as f32;
+        let config = &self.config;
         let moments = &mut self.moments;
         let rule = self.config.weight_decay_rule;
         let decayed: Vec<String> = weights
@@ -256,6 +276,7 @@ impl Optimizer {
                 .remove(name)
                 .unwrap_or_else(|| [value.zeros_like(), value.zeros_like()]);
             let scalars = AdamWStep {
+                learning_rate: config.rate_of(name, step, total) as f32,
                 weight_decay: if decayed.binary_search_by(|m| m.as_str().cmp(name)).is_ok() {
                     decay
                 } else {
@@ -331,6 +352,7 @@ impl Optimizer {
         }
         Ok(Self {
             config: config.clone(),
+            training: Training::default(),
             steps,
             moments,
         })
@@ -364,6 +386,35 @@ mod tests {
             ..config
         };
         assert!((linear.rate(25, 100) - 0.75).abs() < 1e-12);
+    }
+
+    #[test]
+    fn parts_have_rates_of_their_own() {
+        let config = OptimConfig {
+            learning_rate: 1.0,
+            lr_scheduler_type: Scheduler::Linear,
+            part_learning_rates: Parts {
+                vision: Some(0.1),
+                ..Parts::default()
+            },
+            ..OptimConfig::default()
+        };
+        assert_eq!(config.rate_of("visual.blocks.0.norm1.weight", 5, 10), 0.05);
+        assert_eq!(config.rate_of("visual.merger.mlp.0.weight", 5, 10), 0.5);
+        let device = Device::flex();
+        let mut weights = Weights::default();
+        let (seen, said) = ("visual.w", "model.w");
+        let mut gradients = NamedGradients::new();
+        for name in [seen, said] {
+            weights.insert(name, &[1], vec![1.0], &device);
+            gradients.insert(name.into(), Tensor::from_floats([1.0], &device));
+        }
+        Optimizer::new(&config).step(&mut weights, gradients, 0, 1);
+        let moved = |name: &str| {
+            let value = weights.get(name).unwrap().value.to_data();
+            1.0 - value.try_to_vec::<f32>().unwrap()[0]
+        };
+        assert!((moved(said) - 1.0).abs() < 1e-5 && (moved(seen) - 0.1).abs() < 1e-5);
     }
 
     #[test]

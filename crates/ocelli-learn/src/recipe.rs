@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use ocelli_data::{DataConfig, DataSources};
+use ocelli_model::adapter::AdapterConfig;
 use ocelli_model::checkpoint::ConfigOverrides;
+use ocelli_model::part::Parts;
 use ocelli_reward::{RewardConfig, RewardGraph};
 use ocelli_rollout::SamplingParams;
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,12 @@ pub struct ModelConfig {
     /// Sizes of a preset to change: `vision_hidden_size`, `vision_depth`, `vision_intermediate_size`, `num_hidden_layers`.
     #[serde(default, skip_serializing_if = "ConfigOverrides::is_empty")]
     pub overrides: ConfigOverrides,
+    /// Trains an adapter instead of the model's own weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterConfig>,
+    /// Computes the language layers' activations anew in the backward pass: less memory, a third more arithmetic.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
 }
 
 /// The run: its name, seed and folder.
@@ -212,6 +220,9 @@ pub struct StageConfig {
     /// Longest prompt in tokens, image tokens included (`sft`, `dpo`; 2048 by default); a longer one is an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prompt_length: Option<usize>,
+    /// Which parts are trained: `vision`, `connector`, `language`, `heads`; those not named are.
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub trainable: Parts<bool>,
     /// Optimizer and learning rate.
     #[serde(default)]
     pub optim: OptimConfig,
@@ -314,6 +325,9 @@ impl Recipe {
                 "max_completion_length",
                 "at least 1",
             )?;
+        }
+        if let Some(adapter) = &self.model.adapter {
+            adapter.check().map_err(|e| format!("model.adapter: {e}"))?;
         }
         for (index, stage) in self.stage.iter().enumerate() {
             let name = format!("stage {} ({})", index + 1, stage.kind.name());
@@ -429,6 +443,7 @@ impl StageConfig {
             "at least 1",
         )?;
         self.optim.check(name)?;
+        self.check_parts(name)?;
         self.sampler
             .check(self.kind, self.exit.max_steps)
             .map_err(|e| format!("{name}: {e}"))?;

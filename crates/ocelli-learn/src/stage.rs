@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use burn::tensor::Tensor;
-use ocelli_core::{Episode, Metrics, Verdict};
+use ocelli_core::{Episode, Metrics, Purpose, SeedKey, Verdict};
 use ocelli_rollout::Policy;
 
 use crate::algorithm::AlgorithmState;
@@ -204,10 +204,17 @@ pub fn update(
 ) -> StepReport {
     let mut gradients = NamedGradients::new();
     {
-        let tracked = policy.checkpoint.weights.tracked(|_| true);
-        for range in crate::packing::micro_batches(trees, max_rows) {
+        let (training, weights) = (optimizer.training, &policy.checkpoint.weights);
+        let mut tracked = weights.tracked(|name| training.trains(weights, name));
+        if training.gradient_checkpointing {
+            tracked = tracked.recomputing();
+        }
+        let key = SeedKey::new(training.seed, Purpose::Dropout).step(policy.version);
+        let batches = crate::packing::micro_batches(trees, max_rows);
+        for (index, range) in batches.into_iter().enumerate() {
             // A backward pass uses up the graph behind it, and that begins with the network's views of the weights.
-            let network = policy.network_of(&tracked);
+            let key = key.clone().sample(index as u64);
+            let network = policy.network_of(&tracked.clone().with_dropout(key));
             let mut computed = loss(&network, range).backward();
             crate::optimizer::accumulate(&mut gradients, tracked.gradients(&mut computed));
         }

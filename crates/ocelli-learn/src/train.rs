@@ -6,8 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use ocelli_data::{Dataset, PictureCache};
+use ocelli_model::adapter::Adapter;
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::network::Network;
+use ocelli_model::preset::Preset;
+use ocelli_model::weights::Weights;
 use ocelli_reward::{RewardError, RewardGraph};
 use ocelli_rollout::Policy;
 use serde_json::Value;
@@ -24,6 +27,7 @@ use crate::recipe::{EvalConfig, Recipe, StageConfig, StageKind};
 use crate::reward_log::RewardLog;
 use crate::run::{Progress, Run, read_rows};
 use crate::stage::{Session, StageEnd, StagePlan};
+use crate::trainable::{self, Training};
 use crate::{dpo, given_turns, grpo, sft};
 
 /// What a run left behind.
@@ -135,20 +139,23 @@ fn place(index: usize, stage: &StageConfig) -> String {
 pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
     let data = RecipeData::load(recipe, root)?;
     let device = Device::flex();
-    let checkpoint = Checkpoint::open(
-        &recipe.model.path,
-        &recipe.model.overrides,
-        recipe.run.seed,
-        &device,
-    )?;
-    let policy = Policy::new(checkpoint, &device)?;
+    let policy = Policy::new(open_model(recipe, &device)?, &device)?;
     data.check(recipe, &policy)?;
+    trainable::check(recipe, &policy.checkpoint.weights)?;
     let mut lines = vec![format!(
         "model {}: {} parameters, {} tokens in the vocabulary",
         policy.checkpoint.origin,
         policy.checkpoint.weights.scalars(),
         policy.processor.tokenizer.vocab_size()
     )];
+    if let Some(adapter) = policy.checkpoint.weights.adapter() {
+        let sizes = policy.checkpoint.weights.iter();
+        let trained = sizes.filter(|(name, _)| adapter.trains(name));
+        let count: usize = trained
+            .map(|(_, p)| p.shape.iter().product::<usize>())
+            .sum();
+        lines.push(format!("adapter: {count} of these parameters are its own"));
+    }
     for (index, (stage, data)) in recipe.stage.iter().zip(&data.stages).enumerate() {
         lines.push(format!(
             "{}: {} steps of {} rows, from {} rows of {}",
@@ -201,17 +208,13 @@ pub fn train_file(
 ) -> Result<Finished, LearnError> {
     let data = RecipeData::load(recipe, root)?;
     let device = Device::flex();
-    let checkpoint = Checkpoint::open(
-        &recipe.model.path,
-        &recipe.model.overrides,
-        recipe.run.seed,
-        &device,
-    )?;
-    let policy = Policy::new(checkpoint, &device)?;
+    let mut policy = Policy::new(open_model(recipe, &device)?, &device)?;
     data.check(recipe, &policy)?;
+    trainable::check(recipe, &policy.checkpoint.weights)?;
     let log = RewardLog::default();
     data.start(&log)?;
     let run = Run::create(recipe, name)?;
+    keep_base(recipe, &run, &mut policy.checkpoint)?;
     log.keep_in(run.folder());
     if let Some(file) = file {
         run.keep_recipe(file)?;
@@ -239,12 +242,7 @@ pub fn resume(
     let (checkpoint, progress) = match &latest {
         Some((progress, path)) => (Checkpoint::load(path, &device)?, progress.clone()),
         None => (
-            Checkpoint::open(
-                &recipe.model.path,
-                &recipe.model.overrides,
-                recipe.run.seed,
-                &device,
-            )?,
+            open_model(recipe, &device)?,
             Progress {
                 stage: 0,
                 step: 0,
@@ -272,6 +270,10 @@ pub fn resume(
     let mut policy = Policy::new(checkpoint, &device)?;
     policy.version = progress.version;
     data.check(recipe, &policy)?;
+    trainable::check(recipe, &policy.checkpoint.weights)?;
+    if latest.is_none() {
+        keep_base(recipe, &run, &mut policy.checkpoint)?;
+    }
     let log = RewardLog::default();
     log.keep_in(folder);
     data.start(&log)?;
@@ -288,6 +290,59 @@ pub fn resume(
     run_stages(recipe, &data, session, latest)
 }
 
+/// The model that a recipe names, with a new adapter over it if the recipe asks for one.
+fn open_model(recipe: &Recipe, device: &Device) -> Result<Checkpoint, LearnError> {
+    let (model, seed) = (&recipe.model, recipe.run.seed);
+    let mut checkpoint = Checkpoint::open(&model.path, &model.overrides, seed, device)?;
+    let Some(adapter) = &model.adapter else {
+        return Ok(checkpoint);
+    };
+    let wrong = |message: String| LearnError::Config {
+        place: "model.adapter".into(),
+        message,
+    };
+    if checkpoint.weights.adapter().is_some() {
+        return Err(wrong(format!(
+            "{} is an adapter already, and is trained on with its own settings; remove the key, or make a plain checkpoint of it with \
+             `ocelli merge`",
+            model.path
+        )));
+    }
+    let folder = Path::new(&model.path);
+    let base = match std::path::absolute(folder) {
+        Ok(path) if folder.is_dir() => path.display().to_string(),
+        _ => model.path.clone(),
+    };
+    checkpoint.weights = adapter
+        .attach(&checkpoint.config, &checkpoint.weights, &base, seed, device)
+        .map_err(wrong)?;
+    Ok(checkpoint)
+}
+
+/// Writes a preset's random weights into the run's folder where an adapter is trained over them: it is nothing without them.
+fn keep_base(recipe: &Recipe, run: &Run, checkpoint: &mut Checkpoint) -> Result<(), LearnError> {
+    let Some(adapter) = checkpoint.weights.adapter().cloned() else {
+        return Ok(());
+    };
+    if Path::new(&recipe.model.path).is_dir() || Preset::find(&recipe.model.path).is_none() {
+        return Ok(());
+    }
+    let folder = run.folder().join("base");
+    let folder = std::path::absolute(&folder).map_err(LearnError::file(&folder))?;
+    let base = Checkpoint {
+        weights: checkpoint.weights.without_adapter(),
+        ..checkpoint.clone()
+    };
+    base.save(&folder, |_| Ok(()))?;
+    let adapter = Adapter {
+        base: folder.display().to_string(),
+        ..adapter.as_ref().clone()
+    };
+    let weights = std::mem::take(&mut checkpoint.weights);
+    checkpoint.weights = weights.with_adapter(adapter);
+    Ok(())
+}
+
 fn session<'a>(
     recipe: &Recipe,
     mut policy: Policy,
@@ -296,7 +351,9 @@ fn session<'a>(
     stop: &'a AtomicBool,
 ) -> Session<'a> {
     // What is trained is f32, whatever the checkpoint stores.
-    policy.checkpoint.weights.widen(|_| true);
+    let adapter = policy.checkpoint.weights.adapter().cloned();
+    let trained = |name: &str| adapter.as_ref().is_none_or(|adapter| adapter.trains(name));
+    policy.checkpoint.weights.widen(trained);
     Session {
         policy,
         run,
@@ -346,7 +403,7 @@ fn run_stages(
             index: number,
             config,
             start: resumed.map_or(0, |(progress, _)| progress.step),
-            optimizer: optimizer(config, resumed, &session)?,
+            optimizer: optimizer(recipe, config, resumed, &session)?,
         };
         if plan.start < config.exit.max_steps && !session.curriculum.exited {
             let StageData { rows, reward } = &data.stages[visit.stage];
@@ -379,24 +436,26 @@ fn run_stages(
 }
 
 fn optimizer(
+    recipe: &Recipe,
     config: &StageConfig,
     resumed: Option<&(Progress, PathBuf)>,
     session: &Session,
 ) -> Result<Optimizer, LearnError> {
-    let Some((progress, path)) = resumed else {
-        return Ok(Optimizer::new(&config.optim));
+    let mut optimizer = match resumed {
+        None => Optimizer::new(&config.optim),
+        Some((progress, path)) => {
+            let bytes = Run::optimizer_state(path)?;
+            let (steps, device) = (progress.optimizer_steps, &session.policy.device);
+            Optimizer::from_bytes(&config.optim, steps, &bytes, device).map_err(|message| {
+                LearnError::Resume {
+                    path: path.clone(),
+                    message,
+                }
+            })?
+        }
     };
-    let bytes = Run::optimizer_state(path)?;
-    Optimizer::from_bytes(
-        &config.optim,
-        progress.optimizer_steps,
-        &bytes,
-        &session.policy.device,
-    )
-    .map_err(|message| LearnError::Resume {
-        path: path.clone(),
-        message,
-    })
+    optimizer.training = Training::of(recipe, config);
+    Ok(optimizer)
 }
 
 /// Whether a checkpoint was written at the end of its stage.
@@ -416,13 +475,20 @@ fn reference(
         return Ok(None);
     }
     let device = &session.policy.device;
+    let own = &session.policy.checkpoint;
+    let begun = Path::new(&recipe.model.path);
+    // With an adapter, the model under it is shared: the reference costs an adapter at most.
+    let has_adapter = own.weights.adapter().is_some();
+    let over = |folder: &Path| own.under_adapter(folder, device);
+    let shared = |weights: Weights| Ok(Some(Network::new(&own.config, &weights)));
     let checkpoint = if number == 0 {
-        Checkpoint::open(
-            &recipe.model.path,
-            &recipe.model.overrides,
-            recipe.run.seed,
-            device,
-        )?
+        if has_adapter && recipe.model.adapter.is_some() {
+            return shared(own.weights.without_adapter());
+        }
+        if has_adapter && begun.is_dir() {
+            return shared(over(begun)?);
+        }
+        open_model(recipe, device)?
     } else {
         let path = end_before(recipe, visits, session.run.folder(), number)?;
         let path = path.ok_or_else(|| LearnError::Resume {
@@ -434,6 +500,9 @@ fn reference(
                 number + 1
             ),
         })?;
+        if has_adapter {
+            return shared(over(&path)?);
+        }
         Checkpoint::load(&path, device)?
     };
     Ok(Some(Network::new(&checkpoint.config, &checkpoint.weights)))

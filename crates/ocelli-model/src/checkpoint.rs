@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
+use crate::adapter_file;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::hub_cache;
@@ -139,6 +140,10 @@ impl Checkpoint {
                 files.insert(name.to_owned(), fs::read(&path).map_err(file_error(&path))?);
             }
         }
+        if adapter_file::is_adapter(folder) {
+            let own = files.into_iter().filter(|(name, _)| name != "config.json");
+            return adapter_file::load(folder, own, device);
+        }
         let path = folder.join("config.json");
         let Some(bytes) = files.get("config.json") else {
             return Err(ModelError::NoCheckpoint {
@@ -167,7 +172,24 @@ impl Checkpoint {
         })
     }
 
-    /// Writes the checkpoint beside `folder` first and renames it into place, so that a folder of that name is always
+    /// The same model, its tensors shared, under the adapter of a folder.
+    ///
+    /// # Errors
+    /// When the folder holds no adapter that fits.
+    pub fn under_adapter(&self, folder: &Path, device: &Device) -> Result<Weights, ModelError> {
+        adapter_file::load_over(folder, self, device)
+    }
+
+    /// The same model with its adapter, if it has one, added into its weights.
+    #[must_use]
+    pub fn merged(&self) -> Self {
+        Self {
+            weights: adapter_file::merged(&self.config, &self.weights),
+            ..self.clone()
+        }
+    }
+
+    /// Writes the checkpoint, of a model with an adapter that alone, beside `folder` first and renames it into place, so that a folder of that name is always
     /// whole. `extra` writes what belongs to it besides, such as the trainer's state, into the folder it is given.
     ///
     /// # Errors
@@ -187,17 +209,24 @@ impl Checkpoint {
         for (name, bytes) in &self.files {
             let path = partial.join(name);
             if name == "config.json" {
+                if self.weights.adapter().is_some() {
+                    continue;
+                }
                 write_file(&path, &with_f32(&path, bytes)?)?;
             } else {
                 write_file(&path, bytes)?;
             }
         }
         extra(&partial)?;
-        let tensors = self.weights.iter();
-        write_tensors(
-            &partial.join("model.safetensors"),
-            tensors.map(|(name, p)| (name, p.shape.as_slice(), &p.value)),
-        )?;
+        if let Some(adapter) = self.weights.adapter() {
+            adapter_file::write(&partial, &self.config, &self.weights, adapter)?;
+        } else {
+            let tensors = self.weights.iter();
+            write_tensors(
+                &partial.join("model.safetensors"),
+                tensors.map(|(name, p)| (name, p.shape.as_slice(), &p.value)),
+            )?;
+        }
         if folder.exists() {
             fs::remove_dir_all(folder).map_err(file_error(folder))?;
         }
@@ -459,12 +488,20 @@ pub fn write_tensors<'a>(
 /// # Errors
 /// When the bytes are not f32 safetensors.
 pub fn read_tensor_bytes(bytes: &[u8]) -> Result<Vec<(String, Vec<f32>)>, String> {
+    let tensors = read_shaped_tensors(bytes)?.into_iter();
+    Ok(tensors.map(|(name, _, values)| (name, values)).collect())
+}
+
+/// Names, shapes and values of a safetensors file.
+pub(crate) fn read_shaped_tensors(
+    bytes: &[u8],
+) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-    tensors
-        .tensors()
-        .into_iter()
-        .map(|(name, view)| Ok((name, to_f32(&view)?)))
-        .collect()
+    let read = |(name, view): (String, TensorView)| {
+        let values = to_f32(&view).map_err(|e| format!("tensor `{name}`: {e}"))?;
+        Ok((name, view.shape().to_vec(), values))
+    };
+    tensors.tensors().into_iter().map(read).collect()
 }
 
 #[cfg(test)]

@@ -243,6 +243,29 @@ impl ModelConfig {
         name.to_owned()
     }
 
+    /// The name a tensor has in the model that transformers 5 loads, the way back from [`Self::published_name`]; PEFT names
+    /// modules so.
+    pub fn module_name(&self, name: &str) -> String {
+        let moved: &[(&str, &str)] = match self.family {
+            Family::Qwen2Vl | Family::Qwen2_5Vl => &[
+                ("visual.", "model.visual."),
+                ("model.", "model.language_model."),
+            ],
+            Family::InternVl | Family::Qwen2Audio => &[
+                ("language_model.model.", "model.language_model."),
+                ("language_model.lm_head.", "lm_head."),
+                ("", "model."),
+            ],
+            Family::Qwen3Vl | Family::SmolVlm | Family::Text => &[],
+        };
+        for (from, to) in moved {
+            if let Some(rest) = name.strip_prefix(from) {
+                return format!("{to}{rest}");
+            }
+        }
+        name.to_owned()
+    }
+
     /// Base of the rotary frequencies where the file names none.
     pub(crate) fn default_theta(&self) -> f64 {
         default_theta(self.family)

@@ -8,9 +8,11 @@ use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use crate::layers::{Attention, Block, Linear, Mlp, Norm, ParameterList, Views, frequencies};
-use crate::ops::attention::HeadLayout;
+use crate::ops::attention::{Forest, HeadLayout, attention};
 use crate::ops::gather::{RowSource, gather_rows, merge_rows};
+use crate::ops::recompute::{Recomputed, recompute};
 use crate::ops::rotary::RotaryTable;
+use crate::weights::Weights;
 
 /// What widths and the vocabulary's size may be: above, products of sizes could leave the range of numbers.
 pub(crate) const WIDTHS: RangeInclusive<usize> = 1..=1 << 24;
@@ -361,8 +363,10 @@ pub struct Decoder {
     embed_tokens: Tensor<2>,
     layers: Vec<Block>,
     norm: Norm,
-    lm_head: Tensor<2>,
+    lm_head: Linear,
     rotation: Rotation,
+    /// Makes the layers once more for the backward pass, if their activations are not kept.
+    recomputed: Option<Arc<LayerMaker>>,
 }
 
 /// How a token's three positions turn its queries and keys.
@@ -434,6 +438,94 @@ pub trait Attend {
         key: Tensor<2>,
         value: Tensor<2>,
     ) -> Tensor<2>;
+
+    /// Who sees whom, where keys and values are the rows' own, so that a layer can be computed once more.
+    fn forest(&self) -> Option<&Arc<Forest>> {
+        None
+    }
+}
+
+/// All that a layer is made from.
+#[derive(Debug)]
+struct LayerMaker {
+    config: TextConfig,
+    kind: TextKind,
+    body: &'static str,
+    weights: Weights,
+}
+
+/// A layer that is computed twice.
+#[derive(Debug)]
+struct Layer {
+    maker: Arc<LayerMaker>,
+    index: usize,
+    rotation: Arc<RotaryTable>,
+    forest: Arc<Forest>,
+}
+
+impl Layer {
+    /// The layer at `x`, and the weights that it was made from.
+    fn run(&self, x: Tensor<2>, tracked: bool) -> (Tensor<2>, Weights) {
+        let LayerMaker {
+            config,
+            kind,
+            body,
+            weights,
+        } = self.maker.as_ref();
+        let weights = weights.fresh(&format!("{body}layers.{}.", self.index), tracked);
+        let block = block(config, *kind, self.index, &Views::new(&weights, body));
+        let y = block.forward(x, Some(&self.rotation), |layout, q, k, v| {
+            attention(q, k, v, layout, &self.forest)
+        });
+        (y, weights)
+    }
+}
+
+impl Recomputed for Layer {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.run(x, false).0
+    }
+
+    fn backward(&self, x: Tensor<2>, dy: Tensor<2>) -> Tensor<2> {
+        let x = Tensor::from_inner(x).require_grad();
+        let (y, weights) = self.run(x.clone(), true);
+        // The gradient of Σ y·dy by y is dy.
+        let mut gradients = (y * Tensor::from_inner(dy)).sum().backward();
+        self.maker.weights.leave(weights.gradients(&mut gradients));
+        x.grad_remove(&mut gradients)
+            .expect("a layer's output depends on its input")
+    }
+}
+
+/// Layer `i` of the language model.
+fn block(config: &TextConfig, kind: TextKind, i: usize, body: &Views<'_>) -> Block {
+    let hidden = config.hidden_size;
+    let width = config.num_attention_heads * config.head_dim();
+    let biases = biases(config, kind);
+    let layer = body.below(&format!("layers.{i}"));
+    let attention = layer.below("self_attn");
+    let mlp = layer.below("mlp");
+    let rms_norm = |name: &str| layer.rms_norm(name, config.rms_norm_eps);
+    let norms = (kind == TextKind::Qwen3)
+        .then(|| ["q_norm", "k_norm"].map(|name| attention.rms_norm(name, config.rms_norm_eps)));
+    Block {
+        norm1: rms_norm("input_layernorm"),
+        attention: Attention {
+            query: attention.linear("q_proj", hidden, biases.qkv),
+            key: attention.linear("k_proj", hidden, biases.qkv),
+            value: attention.linear("v_proj", hidden, biases.qkv),
+            output: attention.linear("o_proj", width, biases.output),
+            norms,
+            layout: layout(config, i),
+        },
+        norm2: rms_norm("post_attention_layernorm"),
+        mlp: Mlp::Gated {
+            gate: mlp.linear("gate_proj", hidden, biases.mlp),
+            up: mlp.linear("up_proj", hidden, biases.mlp),
+            down: mlp.linear("down_proj", config.intermediate_size, biases.mlp),
+        },
+        scales: None,
+    }
 }
 
 impl Decoder {
@@ -443,46 +535,31 @@ impl Decoder {
         names: TextNames,
         tied: bool,
         default_theta: f64,
-        weights: &crate::weights::Weights,
+        weights: &Weights,
     ) -> Self {
         let body = Views::new(weights, names.body);
         let hidden = config.hidden_size;
-        let width = config.num_attention_heads * config.head_dim();
-        let biases = biases(config, kind);
         let layers = (0..config.num_hidden_layers)
-            .map(|i| {
-                let layer = body.below(&format!("layers.{i}"));
-                let attention = layer.below("self_attn");
-                let mlp = layer.below("mlp");
-                let rms_norm = |name: &str| layer.rms_norm(name, config.rms_norm_eps);
-                let norms = (kind == TextKind::Qwen3).then(|| {
-                    ["q_norm", "k_norm"].map(|name| attention.rms_norm(name, config.rms_norm_eps))
-                });
-                Block {
-                    norm1: rms_norm("input_layernorm"),
-                    attention: Attention {
-                        query: attention.linear("q_proj", hidden, biases.qkv),
-                        key: attention.linear("k_proj", hidden, biases.qkv),
-                        value: attention.linear("v_proj", hidden, biases.qkv),
-                        output: attention.linear("o_proj", width, biases.output),
-                        norms,
-                        layout: layout(config, i),
-                    },
-                    norm2: rms_norm("post_attention_layernorm"),
-                    mlp: Mlp::Gated {
-                        gate: mlp.linear("gate_proj", hidden, biases.mlp),
-                        up: mlp.linear("up_proj", hidden, biases.mlp),
-                        down: mlp.linear("down_proj", config.intermediate_size, biases.mlp),
-                    },
-                    scales: None,
-                }
-            })
+            .map(|i| block(config, kind, i, &body))
             .collect();
+        let recomputed = weights.recomputes().then(|| {
+            Arc::new(LayerMaker {
+                config: config.clone(),
+                kind,
+                body: names.body,
+                weights: weights.clone(),
+            })
+        });
         let embed_tokens = body.matrix("embed_tokens.weight", hidden);
         let lm_head = if tied {
-            embed_tokens.clone()
+            Linear {
+                weight: embed_tokens.clone(),
+                bias: None,
+                low_rank: None,
+            }
         } else {
-            Views::new(weights, "").matrix(names.head, hidden)
+            let module = names.head.trim_end_matches(".weight");
+            Views::new(weights, "").linear(module, hidden, false)
         };
         Self {
             embed_tokens,
@@ -490,6 +567,7 @@ impl Decoder {
             norm: body.rms_norm("norm", config.rms_norm_eps),
             lm_head,
             rotation: Rotation::new(config, default_theta),
+            recomputed,
         }
     }
 
@@ -499,11 +577,8 @@ impl Decoder {
     }
 
     /// The output matrix `[vocabulary, hidden]`.
-    pub(crate) fn head(&self) -> Linear {
-        Linear {
-            weight: self.lm_head.clone(),
-            bias: None,
-        }
+    pub(crate) fn head(&self) -> &Linear {
+        &self.lm_head
     }
 
     /// Last hidden states, normed; see [`crate::network::Network::hidden`].
@@ -545,9 +620,22 @@ impl Decoder {
         };
         let rotation = self.rotation.table(positions);
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, Some(&rotation), |layout, q, k, v| {
-                attend.attend(i, layout, q, k, v)
-            });
+            x = match (&self.recomputed, attend.forest()) {
+                (Some(maker), Some(forest)) => {
+                    let (maker, forest) = (maker.clone(), forest.clone());
+                    let rotation = rotation.clone();
+                    let layer = Layer {
+                        maker,
+                        index: i,
+                        rotation,
+                        forest,
+                    };
+                    recompute(x, Arc::new(layer))
+                }
+                _ => layer.forward(x, Some(&rotation), |layout, q, k, v| {
+                    attend.attend(i, layout, q, k, v)
+                }),
+            };
             if let Some((deep, places)) = &deep
                 && let Some(deep) = deep.get(i)
             {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, activation};
 use serde::Deserialize;
 
+use crate::config::ModelConfig;
+use crate::low_rank::LowRank;
 use crate::ops::attention::HeadLayout;
 use crate::ops::layer_norm::layer_norm;
 use crate::ops::linear::linear;
@@ -35,6 +37,41 @@ impl ParameterList {
         self.add(format!("{name}.weight"), &[width]);
         self.add(format!("{name}.bias"), &[width]);
     }
+}
+
+/// A linear layer's module, named as in the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LinearShape {
+    pub(crate) name: String,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
+}
+
+/// Modules with a matrix that is looked up and not multiplied by.
+const TABLES: [&str; 4] = [
+    "embed_tokens",
+    "pos_embed",
+    "position_embedding",
+    "embed_positions",
+];
+
+/// The linear layers of a model, in the order of the network.
+pub(crate) fn linear_modules(config: &ModelConfig) -> Vec<LinearShape> {
+    let parameters = config.parameters().into_iter();
+    parameters
+        .filter_map(|(name, shape)| {
+            let module = name.strip_suffix(".weight")?;
+            let &[outputs, inputs] = shape.as_slice() else {
+                return None;
+            };
+            let is_table = TABLES.iter().any(|table| module.ends_with(table));
+            (!is_table).then(|| LinearShape {
+                name: module.to_owned(),
+                outputs,
+                inputs,
+            })
+        })
+        .collect()
 }
 
 /// Typed views of the weights below a prefix, taken once when a network is built.
@@ -71,10 +108,24 @@ impl<'a> Views<'a> {
     }
 
     pub(crate) fn linear(&self, name: &str, inputs: usize, bias: bool) -> Linear {
+        let weight = self.matrix(&format!("{name}.weight"), inputs);
+        let outputs = 0..weight.dims()[0];
         Linear {
-            weight: self.matrix(&format!("{name}.weight"), inputs),
+            low_rank: self.low_rank(name, &weight, outputs),
+            weight,
             bias: bias.then(|| self.flat(&format!("{name}.bias"))),
         }
+    }
+
+    /// What an adapter adds to these outputs of a module, whose rows `weight` holds.
+    fn low_rank(
+        &self,
+        name: &str,
+        weight: &Tensor<2>,
+        outputs: std::ops::Range<usize>,
+    ) -> Option<LowRank> {
+        let module = format!("{}{name}", self.prefix);
+        self.weights.low_rank(&module, weight, outputs)
     }
 
     /// The `part`-th of three layers stored in one tensor.
@@ -83,11 +134,14 @@ impl<'a> Views<'a> {
         let bias = self.flat(&format!("{name}.bias"));
         let outputs = bias.dims()[0] / 3;
         let size = outputs * inputs;
+        let weight = weight
+            .slice(part * size..(part + 1) * size)
+            .reshape([outputs, inputs]);
+        let rows = part * outputs..(part + 1) * outputs;
         Linear {
-            weight: weight
-                .slice(part * size..(part + 1) * size)
-                .reshape([outputs, inputs]),
-            bias: Some(bias.slice(part * outputs..(part + 1) * outputs)),
+            low_rank: self.low_rank(name, &weight, rows.clone()),
+            weight,
+            bias: Some(bias.slice(rows)),
         }
     }
 
@@ -111,11 +165,16 @@ impl<'a> Views<'a> {
 pub(crate) struct Linear {
     pub(crate) weight: Tensor<2>,
     pub(crate) bias: Option<Tensor<1>>,
+    /// What an adapter adds.
+    pub(crate) low_rank: Option<LowRank>,
 }
 
 impl Linear {
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.clone(), self.bias.clone())
+        match &self.low_rank {
+            Some(low_rank) => low_rank.forward(x, &self.weight, self.bias.as_ref()),
+            None => linear(x, self.weight.clone(), self.bias.clone()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Vision-language networks, checkpoints and processors of Ocelli.
 
+pub mod adapter;
 pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod image_processor;
 pub mod mel;
 pub mod network;
 pub mod ops;
+pub mod part;
 pub mod placeholder;
 pub mod preset;
 pub mod processing_error;
@@ -21,4 +23,6 @@ pub mod tokenizer;
 pub mod video_processor;
 pub mod weights;
 
+mod adapter_file;
 mod layers;
+mod low_rank;

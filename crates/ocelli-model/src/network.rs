@@ -35,6 +35,10 @@ impl Attend for PackedAttention<'_> {
     ) -> Tensor<2> {
         attention(query, key, value, layout, self.forest)
     }
+
+    fn forest(&self) -> Option<&Arc<Forest>> {
+        Some(self.forest)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -139,6 +143,11 @@ impl Network {
 
     /// Log-probability and more of each row's chosen token, `[n, 3]`; see [`choice_logprob`].
     pub fn choice_logprob(&self, hidden: Tensor<2>, choice: &Arc<Choice>) -> Tensor<2> {
-        choice_logprob(hidden, self.decoder.head().weight, choice)
+        let head = self.decoder.head();
+        let (hidden, weight) = match &head.low_rank {
+            Some(low_rank) => low_rank.widened(hidden, &head.weight),
+            None => (hidden, head.weight.clone()),
+        };
+        choice_logprob(hidden, weight, choice)
     }
 }

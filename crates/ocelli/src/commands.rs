@@ -15,6 +15,7 @@ pub mod bench;
 pub mod difficulty;
 pub mod eval;
 pub mod generate;
+pub mod merge;
 pub mod report;
 mod reward_file;
 pub mod score;
@@ -31,6 +32,8 @@ pub enum Command {
     Eval(eval::Arguments),
     /// Ask a checkpoint a question about a picture.
     Generate(generate::Arguments),
+    /// Add an adapter into the weights of its model.
+    Merge(merge::Arguments),
     /// Write a run's report page again.
     Report(report::Arguments),
     /// Run a recipe with several seeds and with a control arm, and print what it gained.
@@ -82,6 +85,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Merge(arguments) => merge::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Difficulty(arguments) => difficulty::run(&arguments),

@@ -430,6 +430,55 @@ fn a_finished_run_is_resumed_to_the_same_end() {
 }
 
 #[test]
+fn an_adapter_is_trained_asked_and_merged() {
+    let folder = trained();
+    let here = folder.path();
+    picture(here);
+    let overrides = RECIPE
+        .lines()
+        .find(|line| line.starts_with("overrides"))
+        .unwrap();
+    let adapter = r#"adapter = { kind = "lora", r = 2, use_dora = true }"#;
+    let recipe = RECIPE
+        .replace(overrides, adapter)
+        .replace("tiny-qwen2_5_vl", CHECKPOINT);
+    fs::write(here.join("adapter.toml"), recipe).unwrap();
+    succeed(here, &["train", "adapter.toml", "-q"]);
+    let adapter = "runs/adapter/checkpoints/2-grpo-step-000002";
+    assert!(
+        here.join(adapter)
+            .join("adapter_model.safetensors")
+            .is_file()
+    );
+    succeed(here, &["merge", adapter, "merged"]);
+    let answer = |model| {
+        let arguments = [
+            "generate",
+            "--model",
+            model,
+            "--image",
+            "picture.png",
+            "What?",
+        ];
+        succeed(here, &arguments)
+    };
+    assert_eq!(answer(adapter), answer("merged"));
+
+    let text = fail(here, &["merge", adapter, "merged"], 2);
+    assert!(text.contains("there already"), "{text}");
+    let text = fail(here, &["merge", CHECKPOINT, "other"], 2);
+    assert!(text.contains("nothing to merge"), "{text}");
+    let text = fail(here, &["merge", "runs", "other"], 2);
+    assert!(text.contains("no checkpoint here"), "{text}");
+    fs::rename(here.join(CHECKPOINT), here.join("moved")).unwrap();
+    let text = fail(here, &["merge", adapter, "other"], 1);
+    assert!(
+        text.contains(CHECKPOINT) && text.contains("base_model_name_or_path"),
+        "{text}"
+    );
+}
+
+#[test]
 fn files_that_cannot_be_read_are_named() {
     let folder = trained();
     let here = folder.path();

@@ -134,6 +134,7 @@ impl Tower {
                 .swap_dims(1, 2)
                 .reshape([width, KERNEL * inputs]),
             bias: Some(views.flat(&format!("{name}.bias"))),
+            low_rank: None,
         };
         Self {
             convolutions: [

@@ -17,6 +17,7 @@ pub mod gather;
 pub mod layer_norm;
 pub mod linear;
 pub mod logprob;
+pub mod recompute;
 pub mod rms_norm;
 pub mod rotary;
 pub mod swiglu;
