@@ -66,6 +66,8 @@ impl Patching {
 /// The parts of a configuration that shape the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
+    /// As the file has it.
+    pub model_type: String,
     pub family: Family,
     pub text: TextConfig,
     pub text_kind: TextKind,
@@ -142,6 +144,7 @@ impl ModelConfig {
                 .as_bool()
                 .or_else(|| json["text_config"]["tie_word_embeddings"].as_bool())
                 .unwrap_or(false),
+            model_type: kind.to_owned(),
             family,
             text,
             text_kind,
@@ -179,6 +182,70 @@ impl ModelConfig {
                 "`mrope_section` has no place in this family, whose tokens have one position".into()
             }
         })
+    }
+
+    /// The sizes in words: a line for the tower, if there is one, and one for the language model.
+    pub fn summary(&self) -> String {
+        let tower = match &self.tower {
+            None => None,
+            Some(TowerConfig::Qwen2Vl(v)) => {
+                Some(("vision", v.depth, v.embed_dim, v.num_heads, v.patch_size))
+            }
+            Some(TowerConfig::Qwen2_5Vl(v)) => {
+                Some(("vision", v.depth, v.hidden_size, v.num_heads, v.patch_size))
+            }
+            Some(TowerConfig::Qwen3Vl(v)) => {
+                Some(("vision", v.depth, v.hidden_size, v.num_heads, v.patch_size))
+            }
+            Some(TowerConfig::InternVl(v)) => Some((
+                "vision",
+                v.num_hidden_layers,
+                v.hidden_size,
+                v.num_attention_heads,
+                v.patch_side(),
+            )),
+            Some(TowerConfig::SmolVlm(v)) => Some((
+                "vision",
+                v.num_hidden_layers,
+                v.hidden_size,
+                v.num_attention_heads,
+                v.patch_size,
+            )),
+            Some(TowerConfig::Qwen2Audio(a)) => Some((
+                "audio",
+                a.encoder_layers,
+                a.d_model,
+                a.encoder_attention_heads,
+                0,
+            )),
+        };
+        let mut text = String::new();
+        if let Some((kind, layers, width, heads, patch)) = tower {
+            text += &format!("{kind}: {layers} layers, width {width}, {heads} heads");
+            if patch > 0 {
+                text += &format!(", patches of {patch} pixels");
+            }
+            text.push('\n');
+        }
+        let t = &self.text;
+        let kind = match self.text_kind {
+            TextKind::Qwen2 => "Qwen2",
+            TextKind::Qwen3 => "Qwen3",
+            TextKind::Llama => "Llama",
+        };
+        let tied = if self.tie_word_embeddings {
+            ", tied embeddings"
+        } else {
+            ""
+        };
+        text + &format!(
+            "language: {kind}, {} layers, width {}, {} heads over {} of keys, vocabulary {}{tied}",
+            t.num_hidden_layers,
+            t.hidden_size,
+            t.num_attention_heads,
+            t.num_key_value_heads(),
+            t.vocab_size,
+        )
     }
 
     /// Names and shapes of all parameters, in the order of the network.

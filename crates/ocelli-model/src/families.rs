@@ -10,3 +10,5 @@ pub mod smolvlm;
 
 mod qwen_grid;
 mod tiles;
+
+pub(crate) use qwen_grid::places as qwen_places;

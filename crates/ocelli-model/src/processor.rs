@@ -205,6 +205,19 @@ impl Processor {
         self.sight.image(picture, &self.resizers).map(Arc::new)
     }
 
+    /// What the network sees, as a picture; `None` for a model that sees none.
+    pub fn seen(&self, patches: &ImagePatches) -> Option<Picture> {
+        self.sight.picture(patches)
+    }
+
+    /// A conversation up to the model's turn, as the chat template writes it.
+    ///
+    /// # Errors
+    /// When the template refuses the conversation.
+    pub fn render(&self, messages: &[Message]) -> Result<String, ProcessingError> {
+        self.template.render(messages, true, &Map::new())
+    }
+
     /// The sizes of a picture and of what the network sees of it, given its patches.
     ///
     /// # Errors
@@ -236,7 +249,7 @@ impl Processor {
         messages: &[Message],
         images: &[Arc<ImagePatches>],
     ) -> Result<Context, ProcessingError> {
-        let text = self.template.render(messages, true, &Map::new())?;
+        let text = self.render(messages)?;
         let images = in_order(messages, images);
         let grids: Vec<PictureGrid> = images.iter().map(|i| i.grid()).collect();
         let ids = self.sight.tokens(row, &text, &grids, &self.tokenizer)?;
@@ -261,7 +274,7 @@ impl Processor {
         messages: &[Message],
         grids: &[PictureGrid],
     ) -> Result<usize, ProcessingError> {
-        let text = self.template.render(messages, true, &Map::new())?;
+        let text = self.render(messages)?;
         let grids = in_order(messages, grids);
         let ids = self.sight.tokens(row, &text, &grids, &self.tokenizer)?;
         self.sight.positions(&ids, &grids)?;

@@ -161,6 +161,49 @@ impl Sight {
         }
     }
 
+    /// The picture that the numbers show: bytes as they were before normalisation. Tiles lie where they were cut, the whole picture
+    /// below them. `None` for a model that sees none.
+    pub(crate) fn picture(&self, patches: &ImagePatches) -> Option<Picture> {
+        let (levels, patch, planes) = match self {
+            Self::None => return None,
+            Self::Qwen { images, .. } => (
+                images.levels(),
+                images.patch_size,
+                images.temporal_patch_size,
+            ),
+            Self::Tiles { images, squares } => (images.levels, squares.patch, 1),
+            Self::Splits { images, squares } => (images.levels, squares.patch, 1),
+        };
+        let [count, height, width] = patches.grid_thw;
+        let [rows, columns] = match patches.split {
+            [0, 0] => [1, 1],
+            split => split,
+        };
+        let tiles = rows * columns;
+        let canvas_rows = if count > tiles { rows + 1 } else { rows };
+        let mut canvas = Canvas::new(columns * width * patch, canvas_rows * height * patch);
+        let table = levels.table();
+        let places: Vec<[usize; 2]> = match self {
+            Self::Qwen { images, .. } => {
+                crate::families::qwen_places(&[[1, height, width]], images.merge_size)
+            }
+            _ => (0..height)
+                .flat_map(|row| (0..width).map(move |column| [row, column]))
+                .collect(),
+        };
+        let size = 3 * planes * patch * patch;
+        for tile in 0..count {
+            let (tile_row, tile_column) = (tile / columns, tile % columns);
+            let rows = patches.pixels[tile * places.len() * size..].chunks_exact(size);
+            for (&[row, column], numbers) in places.iter().zip(rows) {
+                let top = (tile_row * height + row) * patch;
+                let left = (tile_column * width + column) * patch;
+                canvas.draw(numbers, planes, patch, [left, top], &table);
+            }
+        }
+        Some(canvas.picture())
+    }
+
     /// The tokens of a rendered prompt, each picture's placeholder replaced by what stands for it. `row` names the task.
     pub(crate) fn tokens(
         &self,
@@ -227,6 +270,53 @@ impl Sight {
                 Ok((plain_positions(ids.len()), 0))
             }
         }
+    }
+}
+
+/// A picture in the making.
+struct Canvas {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Canvas {
+    fn new(width: usize, height: usize) -> Self {
+        Self {
+            width,
+            height,
+            rgb: vec![0; width * height * 3],
+        }
+    }
+
+    /// Draws a patch of `[3, planes, patch, patch]` numbers, of each of which `table` says what byte it was.
+    fn draw(
+        &mut self,
+        numbers: &[f32],
+        planes: usize,
+        patch: usize,
+        [left, top]: [usize; 2],
+        table: &[[f32; 256]; 3],
+    ) {
+        let area = patch * patch;
+        for (channel, levels) in table.iter().enumerate() {
+            for (i, &number) in numbers[channel * planes * area..][..area]
+                .iter()
+                .enumerate()
+            {
+                // The table rises from byte to byte.
+                let above = levels.partition_point(|level| *level < number).min(255);
+                let below = above.saturating_sub(1);
+                let nearer = (levels[above] - number).abs() <= (number - levels[below]).abs();
+                let byte = if nearer { above } else { below };
+                let (x, y) = (left + i % patch, top + i / patch);
+                self.rgb[(y * self.width + x) * 3 + channel] = byte as u8;
+            }
+        }
+    }
+
+    fn picture(self) -> Picture {
+        Picture::new(self.width, self.height, self.rgb)
     }
 }
 

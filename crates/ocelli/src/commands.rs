@@ -15,6 +15,7 @@ pub mod bench;
 pub mod difficulty;
 pub mod eval;
 pub mod generate;
+pub mod inspect;
 pub mod merge;
 pub mod report;
 mod reward_file;
@@ -32,6 +33,8 @@ pub enum Command {
     Eval(eval::Arguments),
     /// Ask a checkpoint a question about a picture.
     Generate(generate::Arguments),
+    /// Look at a checkpoint, a prompt, or what the model sees of a picture.
+    Inspect(inspect::Arguments),
     /// Add an adapter into the weights of its model.
     Merge(merge::Arguments),
     /// Write a run's report page again.
@@ -85,6 +88,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

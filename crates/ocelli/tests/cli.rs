@@ -1112,3 +1112,69 @@ fn rows_are_measured_and_chosen_by_difficulty() {
     let said = succeed(here, &repeated);
     assert!(said.contains("stages 1 to 2: 3 times"), "{said}");
 }
+
+#[test]
+fn inspect_shows_a_model_a_prompt_and_what_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let text = succeed(here, &["inspect", "model", "tiny-qwen2_5_vl"]);
+    for part in [
+        "qwen2_5_vl",
+        "language: Qwen2, 2 layers",
+        "vision",
+        "connector",
+        "F32",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = succeed(here, &["inspect", "model", "tiny-qwen2_5_vl", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["missing"], serde_json::json!([]));
+    assert!(json["parts"]["vision"]["parameters"].as_u64() > Some(10_000));
+
+    // A picture whose sides the processor rounds: it sees other pixels than there are.
+    let rgb: Vec<u8> = (0..60 * 50)
+        .flat_map(|i| [(i % 256) as u8, 90, 200])
+        .collect();
+    let picture = Picture::new(60, 50, rgb);
+    fs::write(here.join("a.png"), ocelli_data::encode_png(&picture)).unwrap();
+    let asked = [
+        "inspect",
+        "prompt",
+        "tiny-qwen2_5_vl",
+        "Where is it?",
+        "--image",
+        "a.png",
+    ];
+    let text = succeed(here, &asked);
+    for part in [
+        "<|im_start|>user",
+        "4 of them stand for pictures",
+        "a.png  60x50 pixels, seen as 56x56: 1x4x4 patches",
+        "<|image_pad|> ×4",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = succeed(here, &[&asked[..], &["--json"]].concat());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let ids = json["token_ids"].as_array().unwrap().len();
+    assert_eq!(json["positions"].as_array().unwrap().len(), ids);
+
+    let asked = [
+        "inspect",
+        "image",
+        "tiny-qwen2_5_vl",
+        "a.png",
+        "--out",
+        "seen.png",
+    ];
+    let text = succeed(here, &asked);
+    assert_eq!(text, "seen.png: 56x56 pixels of 60x50\n");
+    let seen = ocelli_data::decode_picture(&here.join("seen.png")).unwrap();
+    let policy =
+        ocelli_data::resize_bicubic(&picture, 56, 56, ocelli_data::PassOrder::PillowBefore13);
+    assert_eq!(seen, policy, "numbers turn back into the very pixels");
+
+    let text = fail(here, &["inspect", "model", "org/nothing"], 2);
+    assert!(text.contains("hf download org/name"), "{text}");
+}

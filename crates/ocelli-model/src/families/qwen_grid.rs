@@ -12,7 +12,7 @@ use crate::ops::rotary::RotaryTable;
 const THETA: f64 = 10_000.0;
 
 /// Row and column of every patch in the processor's order: merged blocks row by row, patches row by row inside.
-pub(super) fn places(grids: &[Grid], merge: usize) -> Vec<[usize; 2]> {
+pub(crate) fn places(grids: &[Grid], merge: usize) -> Vec<[usize; 2]> {
     let mut places = Vec::new();
     for &[frames, height, width] in grids {
         for _ in 0..frames {

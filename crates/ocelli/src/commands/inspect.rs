@@ -1,0 +1,383 @@
+//! `ocelli inspect`: what a checkpoint is, what a prompt becomes, what the model sees.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use ocelli_core::{Frame, Message, Part as MessagePart, Role};
+use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides, StoredTensor};
+use ocelli_model::part::{Part, part_of};
+use ocelli_rollout::Policy;
+use serde_json::json;
+
+use super::{misuse, print};
+use crate::text_table::align;
+
+/// Arguments of `ocelli inspect`.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Parts, sizes and types of a checkpoint; its weights are not read.
+    Model(ModelArguments),
+    /// A conversation as the model gets it: the rendered text, token ids, and how pictures are cut.
+    Prompt(PromptArguments),
+    /// The pixels that the model sees of a picture, as a PNG.
+    Image(ImageArguments),
+}
+
+#[derive(Args)]
+struct ModelArguments {
+    /// A checkpoint folder, a preset, or org/name in the Hugging Face cache.
+    model: String,
+    /// List every tensor.
+    #[arg(long)]
+    tensors: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct PromptArguments {
+    /// A checkpoint folder, a preset, or org/name in the Hugging Face cache.
+    model: String,
+    /// The question.
+    prompt: String,
+    /// A picture; may be given several times. They come before the question.
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// The system prompt; without it, the model's chat template decides.
+    #[arg(long)]
+    system: Option<String>,
+    /// Print JSON with all ids and positions.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct ImageArguments {
+    /// A checkpoint folder, a preset, or org/name in the Hugging Face cache.
+    model: String,
+    /// The picture.
+    image: PathBuf,
+    /// The PNG to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Looks.
+///
+/// # Errors
+/// When checkpoint or pictures can't be read.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.what {
+        What::Model(arguments) => model(arguments),
+        What::Prompt(arguments) => prompt(arguments),
+        What::Image(arguments) => image(arguments),
+    }
+}
+
+/// Tensors, numbers and bytes of a part.
+#[derive(Default)]
+struct Share {
+    tensors: usize,
+    parameters: usize,
+    bytes: usize,
+    types: BTreeMap<String, usize>,
+}
+
+fn shares(tensors: &[StoredTensor]) -> BTreeMap<Part, Share> {
+    let mut shares: BTreeMap<Part, Share> = BTreeMap::new();
+    for tensor in tensors {
+        let share = shares.entry(part_of(&tensor.name)).or_default();
+        share.tensors += 1;
+        share.parameters += tensor.parameters();
+        share.bytes += tensor.bytes;
+        *share.types.entry(tensor.dtype.clone()).or_default() += 1;
+    }
+    shares
+}
+
+fn model(arguments: &ModelArguments) -> anyhow::Result<()> {
+    let stored = Checkpoint::stored(&arguments.model)?;
+    let shares = shares(&stored.tensors);
+    if arguments.json {
+        let parts: serde_json::Map<_, _> = shares
+            .iter()
+            .map(|(part, share)| {
+                let share = json!({
+                    "tensors": share.tensors,
+                    "parameters": share.parameters,
+                    "bytes": share.bytes,
+                    "types": share.types,
+                });
+                (part.name().to_owned(), share)
+            })
+            .collect();
+        let tensors = arguments.tensors.then(|| {
+            let list = stored.tensors.iter();
+            list.map(|t| json!({"name": t.name, "shape": t.shape, "dtype": t.dtype}))
+                .collect::<Vec<_>>()
+        });
+        let whole = json!({
+            "origin": stored.origin,
+            "model_type": stored.model_type,
+            "parts": parts,
+            "missing": stored.missing,
+            "unexpected": stored.unexpected,
+            "tensors": tensors,
+        });
+        return print(&format!("{whole:#}\n"));
+    }
+    let mut text = format!(
+        "{}  {}\n{}\n\n",
+        stored.model_type, stored.origin, stored.summary
+    );
+    let mut lines = vec![
+        ["part", "tensors", "parameters", "bytes", "types"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    let mut total = Share::default();
+    for (part, share) in &shares {
+        let types: Vec<String> = share.types.keys().cloned().collect();
+        lines.push(vec![
+            part.name().to_owned(),
+            share.tensors.to_string(),
+            thousands(share.parameters),
+            size(share.bytes),
+            types.join(", "),
+        ]);
+        total.tensors += share.tensors;
+        total.parameters += share.parameters;
+        total.bytes += share.bytes;
+    }
+    lines.push(vec![
+        "all".to_owned(),
+        total.tensors.to_string(),
+        thousands(total.parameters),
+        size(total.bytes),
+    ]);
+    text += &align(&lines, &[0, 4]);
+    for (what, names) in [
+        ("missing", &stored.missing),
+        ("unexpected", &stored.unexpected),
+    ] {
+        for name in names {
+            writeln!(text, "{what}  {name}")?;
+        }
+    }
+    if arguments.tensors {
+        text.push('\n');
+        let lines: Vec<Vec<String>> = stored
+            .tensors
+            .iter()
+            .map(|t| vec![t.name.clone(), format!("{:?}", t.shape), t.dtype.clone()])
+            .collect();
+        text += &align(&lines, &[0, 1, 2]);
+    }
+    print(&text)
+}
+
+fn policy(model: &str) -> anyhow::Result<Policy> {
+    let device = burn::tensor::Device::flex();
+    let checkpoint = Checkpoint::open(model, &ConfigOverrides::default(), 0, &device)?;
+    Ok(Policy::new(checkpoint, &device)?)
+}
+
+fn prompt(arguments: &PromptArguments) -> anyhow::Result<()> {
+    let policy = policy(&arguments.model)?;
+    let processor = &policy.processor;
+    let pictures = arguments
+        .image
+        .iter()
+        .map(|path| Ok(ocelli_data::decode_picture(path)?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let images = pictures
+        .iter()
+        .map(|picture| Ok(processor.image(picture)?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let shown = (0..images.len()).map(|index| MessagePart::Image { index });
+    let question = MessagePart::Text {
+        text: arguments.prompt.clone(),
+    };
+    let system = arguments.system.iter();
+    let messages: Vec<Message> = system
+        .map(|text| Message::text(Role::System, text.as_str()))
+        .chain([Message {
+            role: Role::User,
+            content: shown.chain([question]).collect(),
+        }])
+        .collect();
+    let context = processor.prompt("command line", &messages, &images)?;
+    let placeholders = policy.checkpoint.config.placeholder_tokens();
+    if arguments.json {
+        let grids: Vec<_> = images.iter().map(|image| image.grid_thw).collect();
+        let whole = json!({
+            "text": processor.render(&messages)?,
+            "token_ids": context.ids,
+            "positions": context.positions,
+            "image_grid_thw": grids,
+            "stop_token_ids": policy.rules.stop,
+        });
+        return print(&format!("{whole}\n"));
+    }
+    let mut text = processor.render(&messages)?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let places = context
+        .ids
+        .iter()
+        .filter(|id| placeholders.contains(id))
+        .count();
+    write!(text, "\n{} tokens", context.ids.len())?;
+    if !images.is_empty() {
+        write!(text, ", {places} of them stand for pictures")?;
+    }
+    text.push('\n');
+    for ((path, picture), image) in arguments.image.iter().zip(&pictures).zip(&images) {
+        let [time, height, width] = image.grid_thw;
+        let seen = processor
+            .frame_sizes(picture, image)?
+            .extent(Frame::ModelPixels);
+        writeln!(
+            text,
+            "{}  {}x{} pixels, seen as {}x{}: {time}x{height}x{width} patches",
+            path.display(),
+            picture.width(),
+            picture.height(),
+            seen[0],
+            seen[1],
+        )?;
+    }
+    text.push('\n');
+    text += &token_lines(&context.ids, &context.positions, &placeholders, |id| {
+        processor.tokenizer.token(id)
+    });
+    print(&text)
+}
+
+/// A line a token, a run of placeholders in one line.
+fn token_lines(
+    ids: &[u32],
+    positions: &[[i32; 3]],
+    placeholders: &[u32],
+    token: impl Fn(u32) -> Option<String>,
+) -> String {
+    let mut lines = vec![
+        ["index", "id", "token", "time, height, width"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    let mut index = 0;
+    while index < ids.len() {
+        let id = ids[index];
+        let run = if placeholders.contains(&id) {
+            ids[index..]
+                .iter()
+                .take_while(|other| **other == id)
+                .count()
+        } else {
+            1
+        };
+        let name = token(id).unwrap_or_default();
+        let place = |at: usize| positions[at].map(|p| p.to_string()).join(" ");
+        let last = index + run - 1;
+        lines.push(if run > 1 {
+            vec![
+                format!("{index}–{last}"),
+                id.to_string(),
+                format!("{name} ×{run}"),
+                format!("{} – {}", place(index), place(last)),
+            ]
+        } else {
+            vec![index.to_string(), id.to_string(), name, place(index)]
+        });
+        index += run;
+    }
+    align(&lines, &[2, 3])
+}
+
+fn image(arguments: &ImageArguments) -> anyhow::Result<()> {
+    let policy = policy(&arguments.model)?;
+    let picture = ocelli_data::decode_picture(&arguments.image)?;
+    let patches = policy.processor.image(&picture)?;
+    let seen = policy.processor.seen(&patches);
+    let Some(seen) = seen else {
+        return Err(misuse(
+            "this model's numbers cannot be turned back into a picture",
+        ));
+    };
+    let png = ocelli_data::encode_png(&seen);
+    std::fs::write(&arguments.out, png).with_context(|| arguments.out.display().to_string())?;
+    print(&format!(
+        "{}: {}x{} pixels of {}x{}\n",
+        arguments.out.display(),
+        seen.width(),
+        seen.height(),
+        picture.width(),
+        picture.height(),
+    ))
+}
+
+/// `1234567` as `1,234,567`.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes with a unit that keeps three digits or so.
+fn size(bytes: usize) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB"] {
+        if value < 1024.0 {
+            return if unit == "B" {
+                format!("{bytes} B")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.2} GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_sizes_read_well() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(1234), "1,234");
+        assert_eq!(thousands(3_754_622_976), "3,754,622,976");
+        assert_eq!(size(900), "900 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(7_509_245_952), "6.99 GiB");
+    }
+
+    #[test]
+    fn runs_of_placeholders_take_one_line() {
+        let positions = [[0; 3], [1, 1, 1], [1, 1, 2], [3; 3]];
+        let text = token_lines(&[5, 9, 9, 6], &positions, &[9], |id| Some(format!("t{id}")));
+        assert_eq!(
+            text,
+            "index  id  token  time, height, width\n    0   5  t5     0 0 0\n  1–2   9  t9 ×2  1 1 1 – 1 1 2\n    3   6  t6     3 3 3\n"
+        );
+    }
+}
