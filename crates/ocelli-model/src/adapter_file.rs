@@ -12,7 +12,7 @@ use crate::adapter::{
     Adapter, AdapterConfig, AdapterKind, DOWN, MAGNITUDE, Targets, UP, is_adapter_tensor,
 };
 use crate::checkpoint::{
-    Checkpoint, ConfigOverrides, read_shaped_tensors, write_file, write_tensors,
+    Checkpoint, ConfigOverrides, StoredTensor, read_shaped_tensors, write_file, write_tensors,
 };
 use crate::config::ModelConfig;
 use crate::error::ModelError;
@@ -165,7 +165,12 @@ fn lay_over(
     let mut saved = BTreeMap::new();
     let bytes = read(path)?;
     let tensors = read_shaped_tensors(&bytes).map_err(|e| malformed(path, e))?;
-    for (written, shape, values) in tensors {
+    for tensor in tensors {
+        let StoredTensor {
+            name: written,
+            shape,
+            values,
+        } = tensor;
         let name = written.strip_prefix(PREFIX).unwrap_or(&written);
         let name = config.published_name(name);
         if let Some(own) = own_matrix(&name) {

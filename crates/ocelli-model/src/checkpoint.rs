@@ -586,17 +586,27 @@ pub fn write_tensors<'a>(
 /// When the bytes are not f32 safetensors.
 pub fn read_tensor_bytes(bytes: &[u8]) -> Result<Vec<(String, Vec<f32>)>, String> {
     let tensors = read_shaped_tensors(bytes)?.into_iter();
-    Ok(tensors.map(|(name, _, values)| (name, values)).collect())
+    Ok(tensors.map(|tensor| (tensor.name, tensor.values)).collect())
 }
 
-/// Names, shapes and values of a safetensors file.
-pub(crate) fn read_shaped_tensors(
-    bytes: &[u8],
-) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, String> {
+/// A tensor of a file.
+pub(crate) struct StoredTensor {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f32>,
+}
+
+/// All tensors of a safetensors file.
+pub(crate) fn read_shaped_tensors(bytes: &[u8]) -> Result<Vec<StoredTensor>, String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let read = |(name, view): (String, TensorView)| {
         let values = to_f32(&view).map_err(|e| format!("tensor `{name}`: {e}"))?;
-        Ok((name, view.shape().to_vec(), values))
+        let shape = view.shape().to_vec();
+        Ok(StoredTensor {
+            name,
+            shape,
+            values,
+        })
     };
     tensors.tensors().into_iter().map(read).collect()
 }

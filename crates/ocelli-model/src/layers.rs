@@ -123,9 +123,11 @@ impl<'a> Views<'a> {
         name: &str,
         weight: &Tensor<2>,
         outputs: std::ops::Range<usize>,
-    ) -> Option<LowRank> {
+    ) -> Option<Box<LowRank>> {
         let module = format!("{}{name}", self.prefix);
-        self.weights.low_rank(&module, weight, outputs)
+        self.weights
+            .low_rank(&module, weight, outputs)
+            .map(Box::new)
     }
 
     /// The `part`-th of three layers stored in one tensor.
@@ -166,7 +168,7 @@ pub(crate) struct Linear {
     pub(crate) weight: Tensor<2>,
     pub(crate) bias: Option<Tensor<1>>,
     /// What an adapter adds.
-    pub(crate) low_rank: Option<LowRank>,
+    pub(crate) low_rank: Option<Box<LowRank>>,
 }
 
 impl Linear {
