@@ -12,7 +12,7 @@ use crate::adapter::{
     Adapter, AdapterConfig, AdapterKind, DOWN, MAGNITUDE, Targets, UP, is_adapter_tensor,
 };
 use crate::checkpoint::{
-    Checkpoint, ConfigOverrides, StoredTensor, read_shaped_tensors, write_file, write_tensors,
+    Checkpoint, ConfigOverrides, ShapedTensor, read_shaped_tensors, write_file, write_tensors,
 };
 use crate::config::ModelConfig;
 use crate::error::ModelError;
@@ -166,7 +166,7 @@ fn lay_over(
     let bytes = read(path)?;
     let tensors = read_shaped_tensors(&bytes).map_err(|e| malformed(path, e))?;
     for tensor in tensors {
-        let StoredTensor {
+        let ShapedTensor {
             name: written,
             shape,
             values,

@@ -49,43 +49,12 @@ pub struct Checkpoint {
     pub weights: Weights,
 }
 
-/// A tensor as a checkpoint's files hold it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredTensor {
-    pub name: String,
-    pub shape: Vec<usize>,
-    /// `F32`, `BF16`, …
-    pub dtype: String,
-    pub bytes: usize,
-}
-
-impl StoredTensor {
-    /// Numbers in it.
-    pub fn parameters(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
-
-/// What can be said of a checkpoint without reading its weights.
-#[derive(Clone, Debug)]
-pub struct StoredModel {
-    pub origin: String,
-    pub model_type: String,
-    /// The configuration's sizes, a line for the tower and one for the language model.
-    pub summary: String,
-    pub tensors: Vec<StoredTensor>,
-    /// Tensors that `config.json` asks for and the files lack.
-    pub missing: Vec<String>,
-    /// Tensors of the files that `config.json` has no place for.
-    pub unexpected: Vec<String>,
-}
-
-fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError {
+pub(crate) fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError {
     let path = path.to_owned();
     move |source| ModelError::File { path, source }
 }
 
-fn malformed(path: &Path, message: impl ToString) -> ModelError {
+pub(crate) fn malformed(path: &Path, message: impl ToString) -> ModelError {
     ModelError::Malformed {
         path: path.to_owned(),
         message: message.to_string(),
@@ -156,51 +125,6 @@ impl Checkpoint {
             files,
             config: Arc::new(config),
             weights,
-        })
-    }
-
-    /// Describes a checkpoint folder, a preset, or a model in the Hugging Face cache, without reading weights.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn stored(reference: &str) -> Result<StoredModel, ModelError> {
-        let cached = match Preset::find(reference) {
-            None if !Path::new(reference).is_dir() => hub_cache::snapshot(reference)?,
-            _ => None,
-        };
-        let folder = cached.unwrap_or_else(|| PathBuf::from(reference));
-        let (config, tensors) = if folder.is_dir() {
-            let path = folder.join("config.json");
-            let bytes = fs::read(&path).map_err(|_| ModelError::NoCheckpoint {
-                path: folder.clone(),
-            })?;
-            let json = parse_json(&path, &bytes)?;
-            let config = ModelConfig::parse(&json).map_err(|e| malformed(&path, e))?;
-            let mut tensors = Vec::new();
-            for file in weight_files(&folder)? {
-                tensors.extend(headers(&file, &config)?);
-            }
-            (config, tensors)
-        } else {
-            let checkpoint =
-                Self::open(reference, &ConfigOverrides::default(), 0, &Device::flex())?;
-            let tensors = checkpoint.weights.iter().map(|(name, p)| StoredTensor {
-                name: name.to_owned(),
-                shape: p.shape.clone(),
-                dtype: "F32".into(),
-                bytes: p.shape.iter().product::<usize>() * size_of::<f32>(),
-            });
-            (checkpoint.config.as_ref().clone(), tensors.collect())
-        };
-        let wanted: BTreeSet<String> = config.parameters().into_iter().map(|(n, _)| n).collect();
-        let found: BTreeSet<String> = tensors.iter().map(|t| t.name.clone()).collect();
-        Ok(StoredModel {
-            origin: folder.display().to_string(),
-            model_type: config.model_type.clone(),
-            summary: config.summary(),
-            missing: wanted.difference(&found).cloned().collect(),
-            unexpected: found.difference(&wanted).cloned().collect(),
-            tensors,
         })
     }
 
@@ -366,7 +290,7 @@ impl ConfigOverrides {
     }
 }
 
-fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, ModelError> {
+pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, ModelError> {
     serde_json::from_slice(bytes).map_err(|e| malformed(path, e))
 }
 
@@ -418,7 +342,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
 }
 
 /// The safetensors files of a folder: those its index names, or the single one.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let index = folder.join("model.safetensors.index.json");
     if !index.is_file() {
         return Ok(vec![folder.join("model.safetensors")]);
@@ -431,24 +355,7 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// What a safetensors file says of its tensors.
-fn headers(path: &Path, config: &ModelConfig) -> Result<Vec<StoredTensor>, ModelError> {
-    let map = mapped(path)?;
-    let tensors = SafeTensors::deserialize(&map).map_err(|e| malformed(path, e))?;
-    let list = tensors.tensors().into_iter();
-    Ok(list
-        .map(|(name, view)| (config.published_name(&name), view))
-        .filter(|(name, _)| !(config.tie_word_embeddings && name == config.text_names().head))
-        .map(|(name, view)| StoredTensor {
-            name,
-            shape: view.shape().to_vec(),
-            dtype: format!("{:?}", view.dtype()),
-            bytes: view.data().len(),
-        })
-        .collect())
-}
-
-fn mapped(path: &Path) -> Result<memmap2::Mmap, ModelError> {
+pub(crate) fn mapped(path: &Path) -> Result<memmap2::Mmap, ModelError> {
     let file = File::open(path).map_err(file_error(path))?;
     #[allow(
         unsafe_code,
@@ -590,19 +497,19 @@ pub fn read_tensor_bytes(bytes: &[u8]) -> Result<Vec<(String, Vec<f32>)>, String
 }
 
 /// A tensor of a file.
-pub(crate) struct StoredTensor {
+pub(crate) struct ShapedTensor {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) values: Vec<f32>,
 }
 
 /// All tensors of a safetensors file.
-pub(crate) fn read_shaped_tensors(bytes: &[u8]) -> Result<Vec<StoredTensor>, String> {
+pub(crate) fn read_shaped_tensors(bytes: &[u8]) -> Result<Vec<ShapedTensor>, String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let read = |(name, view): (String, TensorView)| {
         let values = to_f32(&view).map_err(|e| format!("tensor `{name}`: {e}"))?;
         let shape = view.shape().to_vec();
-        Ok(StoredTensor {
+        Ok(ShapedTensor {
             name,
             shape,
             values,

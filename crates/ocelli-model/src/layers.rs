@@ -181,6 +181,10 @@ impl Linear {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a network has a hundred of them, and they are not moved about"
+)]
 pub(crate) enum Norm {
     RootMeanSquare {
         gain: Tensor<1>,
@@ -243,6 +247,10 @@ impl Activation {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a network has a hundred of them, and they are not moved about"
+)]
 pub(crate) enum Mlp {
     /// `down(silu(gate x) ∘ up x)`.
     Gated {

@@ -19,6 +19,7 @@ pub mod preset;
 pub mod processing_error;
 pub mod processor;
 pub mod sight;
+pub mod stored_model;
 pub mod tokenizer;
 pub mod video_processor;
 pub mod weights;

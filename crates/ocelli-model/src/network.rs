@@ -42,6 +42,7 @@ impl Attend for PackedAttention<'_> {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a network has one tower")]
 enum Tower {
     Qwen2Vl(qwen2_vl::Tower),
     Qwen2_5Vl(qwen2_5_vl::Tower),

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use ocelli_core::{Frame, Message, Part as MessagePart, Role};
-use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides, StoredTensor};
+use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides};
 use ocelli_model::part::{Part, part_of};
+use ocelli_model::stored_model::StoredTensor;
 use ocelli_rollout::Policy;
 use serde_json::json;
 
