@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{DType, Device, Tensor, TensorData, bf16, f16};
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData, bf16, f16};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
@@ -371,7 +371,7 @@ fn read_tensors(
     weights: &mut Weights,
     device: &Device,
 ) -> Result<(), ModelError> {
-    let map = mapped(path)?;
+    let map = bytes::Bytes::from_owner(mapped(path)?);
     let tensors = SafeTensors::deserialize(&map).map_err(|e| malformed(path, e))?;
     let wanted: Vec<(String, TensorView)> = tensors
         .tensors()
@@ -383,7 +383,7 @@ fn read_tensors(
         .par_iter()
         .map(|(name, view)| {
             if keeps_half(name, view) {
-                Ok(as_stored(view))
+                Ok(as_stored(view, &map))
             } else {
                 let values = to_f32(view).map_err(|e| format!("tensor `{name}`: {e}"))?;
                 let count = values.len();
@@ -409,14 +409,22 @@ fn keeps_half(name: &str, view: &TensorView) -> bool {
         && view.shape().iter().product::<usize>() >= WORTH_HALF
 }
 
-/// The bytes of a half-precision tensor, flat.
-fn as_stored(view: &TensorView) -> TensorData {
+/// A half-precision tensor as the file has it, flat, without a copy: the map lives as long as the tensor.
+fn as_stored(view: &TensorView, map: &bytes::Bytes) -> TensorData {
     let dtype = match view.dtype() {
         Dtype::BF16 => DType::BF16,
         _ => DType::F16,
     };
     let count: usize = view.shape().iter().product();
-    TensorData::from_bytes_vec(view.data().to_vec(), [count], dtype)
+    let data = view.data();
+    // A file is free to lay tensors at odd places.
+    let aligned = data.as_ptr().addr().is_multiple_of(align_of::<bf16>());
+    if aligned {
+        let shared = Bytes::from_shared(map.slice_ref(data), AllocationProperty::File);
+        TensorData::from_bytes(shared, [count], dtype)
+    } else {
+        TensorData::from_bytes_vec(data.to_vec(), [count], dtype)
+    }
 }
 
 fn to_f32(view: &TensorView) -> Result<Vec<f32>, String> {
