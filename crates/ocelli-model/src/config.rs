@@ -239,7 +239,7 @@ impl ModelConfig {
             ""
         };
         text + &format!(
-            "language: {kind}, {} layers, width {}, {} heads over {} of keys, vocabulary {}{tied}",
+            "language: {kind}, {} layers, width {}, {} heads ({} of keys and values), vocabulary {}{tied}",
             t.num_hidden_layers,
             t.hidden_size,
             t.num_attention_heads,

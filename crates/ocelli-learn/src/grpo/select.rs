@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Disagreement {
-    /// Variance of the rewards: [`reward_variance`].
+    /// Variance of the rewards: `reward_variance`.
     #[default]
     RewardVariance,
-    /// Chance that two answers differ: [`answer_diversity`].
+    /// Chance that two answers differ: `answer_diversity`.
     Answers,
-    /// How far the model's ranking of the answers is from the rewards': [`ranking_divergence`].
+    /// How far the model's ranking of the answers is from the rewards': `ranking_divergence`.
     Ranking,
 }
 
