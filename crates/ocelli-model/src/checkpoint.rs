@@ -61,6 +61,32 @@ pub(crate) fn malformed(path: &Path, message: impl ToString) -> ModelError {
     }
 }
 
+/// What the name of a model stands for.
+pub(crate) enum Source {
+    /// A folder, the user's own or one of the Hugging Face cache.
+    Folder(PathBuf),
+    Preset(Preset),
+}
+
+impl Source {
+    /// A folder goes before a preset, a preset before the cache.
+    pub(crate) fn find(reference: &str) -> Result<Self, ModelError> {
+        if Path::new(reference).is_dir() {
+            return Ok(Self::Folder(PathBuf::from(reference)));
+        }
+        if let Some(preset) = Preset::find(reference) {
+            return Ok(Self::Preset(preset));
+        }
+        let cached = hub_cache::snapshot(reference)?.filter(|folder| folder.is_dir());
+        cached
+            .map(Self::Folder)
+            .ok_or_else(|| ModelError::NoSuchModel {
+                reference: reference.to_owned(),
+                presets: Preset::names().map(str::to_owned).collect(),
+            })
+    }
+}
+
 impl Checkpoint {
     /// Opens a checkpoint folder, or makes a preset with random weights from `seed`.
     ///
@@ -72,26 +98,10 @@ impl Checkpoint {
         seed: u64,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        let cached = if Path::new(reference).is_dir() || Preset::find(reference).is_some() {
-            None
-        } else {
-            hub_cache::snapshot(reference)?
-        };
-        let folder = cached.as_deref().unwrap_or(Path::new(reference));
-        if folder.is_dir() {
-            if !overrides.is_empty() {
-                return Err(ModelError::Overrides {
-                    path: folder.to_owned(),
-                });
-            }
-            return Self::load(folder, device);
-        }
-        match Preset::find(reference) {
-            Some(preset) => Self::from_preset(&preset, overrides, seed, device),
-            None => Err(ModelError::NoSuchModel {
-                reference: reference.to_owned(),
-                presets: Preset::names().map(str::to_owned).collect(),
-            }),
+        match Source::find(reference)? {
+            Source::Folder(folder) if overrides.is_empty() => Self::load(&folder, device),
+            Source::Folder(path) => Err(ModelError::Overrides { path }),
+            Source::Preset(preset) => Self::from_preset(&preset, overrides, seed, device),
         }
     }
 

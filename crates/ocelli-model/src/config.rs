@@ -3,9 +3,11 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::decoder::{self, TextConfig, TextKind, TextNames, require};
+use crate::decoder::{self, TextNames};
 use crate::families::{internvl, qwen2_5_vl, qwen2_audio, qwen2_vl, qwen3_vl, smolvlm};
 use crate::layers::ParameterList;
+use crate::size_checks::require;
+use crate::text_config::{TextConfig, TextKind};
 
 /// Model types that can be loaded.
 pub const SUPPORTED: &[&str] = &[
@@ -184,70 +186,6 @@ impl ModelConfig {
         })
     }
 
-    /// The sizes in words: a line for the tower, if there is one, and one for the language model.
-    pub fn summary(&self) -> String {
-        let tower = match &self.tower {
-            None => None,
-            Some(TowerConfig::Qwen2Vl(v)) => {
-                Some(("vision", v.depth, v.embed_dim, v.num_heads, v.patch_size))
-            }
-            Some(TowerConfig::Qwen2_5Vl(v)) => {
-                Some(("vision", v.depth, v.hidden_size, v.num_heads, v.patch_size))
-            }
-            Some(TowerConfig::Qwen3Vl(v)) => {
-                Some(("vision", v.depth, v.hidden_size, v.num_heads, v.patch_size))
-            }
-            Some(TowerConfig::InternVl(v)) => Some((
-                "vision",
-                v.num_hidden_layers,
-                v.hidden_size,
-                v.num_attention_heads,
-                v.patch_side(),
-            )),
-            Some(TowerConfig::SmolVlm(v)) => Some((
-                "vision",
-                v.num_hidden_layers,
-                v.hidden_size,
-                v.num_attention_heads,
-                v.patch_size,
-            )),
-            Some(TowerConfig::Qwen2Audio(a)) => Some((
-                "audio",
-                a.encoder_layers,
-                a.d_model,
-                a.encoder_attention_heads,
-                0,
-            )),
-        };
-        let mut text = String::new();
-        if let Some((kind, layers, width, heads, patch)) = tower {
-            text += &format!("{kind}: {layers} layers, width {width}, {heads} heads");
-            if patch > 0 {
-                text += &format!(", patches of {patch} pixels");
-            }
-            text.push('\n');
-        }
-        let t = &self.text;
-        let kind = match self.text_kind {
-            TextKind::Qwen2 => "Qwen2",
-            TextKind::Qwen3 => "Qwen3",
-            TextKind::Llama => "Llama",
-        };
-        let tied = if self.tie_word_embeddings {
-            ", tied embeddings"
-        } else {
-            ""
-        };
-        text + &format!(
-            "language: {kind}, {} layers, width {}, {} heads ({} of keys and values), vocabulary {}{tied}",
-            t.num_hidden_layers,
-            t.hidden_size,
-            t.num_attention_heads,
-            t.num_key_value_heads(),
-            t.vocab_size,
-        )
-    }
-
     /// Names and shapes of all parameters, in the order of the network.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let mut list = ParameterList::default();
@@ -340,34 +278,13 @@ impl ModelConfig {
 
     /// How pictures are cut, in Qwen's families.
     pub fn patching(&self) -> Option<Patching> {
-        let (patch_size, temporal_patch_size, merge_size, channels) = match self.tower.as_ref()? {
-            TowerConfig::Qwen2Vl(v) => (
-                v.patch_size,
-                v.temporal_patch_size,
-                v.spatial_merge_size,
-                v.in_channels,
-            ),
-            TowerConfig::Qwen2_5Vl(v) => (
-                v.patch_size,
-                v.temporal_patch_size,
-                v.spatial_merge_size,
-                v.in_channels,
-            ),
-            TowerConfig::Qwen3Vl(v) => (
-                v.patch_size,
-                v.temporal_patch_size,
-                v.spatial_merge_size,
-                v.in_channels,
-            ),
+        Some(match self.tower.as_ref()? {
+            TowerConfig::Qwen2Vl(v) => v.sizes().patching,
+            TowerConfig::Qwen2_5Vl(v) => v.sizes().patching,
+            TowerConfig::Qwen3Vl(v) => v.sizes().patching,
             TowerConfig::InternVl(_) | TowerConfig::SmolVlm(_) | TowerConfig::Qwen2Audio(_) => {
                 return None;
             }
-        };
-        Some(Patching {
-            patch_size,
-            temporal_patch_size,
-            merge_size,
-            channels,
         })
     }
 

@@ -8,6 +8,8 @@ pub mod qwen2_vl;
 pub mod qwen3_vl;
 pub mod smolvlm;
 
+pub(crate) mod qwen_tower;
+
 mod qwen_grid;
 mod tiles;
 

@@ -12,7 +12,6 @@ pub mod tiles;
 use ocelli_core::Picture;
 
 pub use self::config::ImageProcessorConfig;
-use self::levels::Levels;
 use crate::processing_error::ProcessingError;
 
 /// Numbers of one picture, ready for the vision tower.
@@ -94,23 +93,12 @@ impl ImageProcessorConfig {
         Ok((height, width))
     }
 
-    /// What becomes of the bytes.
-    pub fn levels(&self) -> Levels {
-        Levels {
-            do_rescale: self.do_rescale,
-            rescale_factor: self.rescale_factor,
-            do_normalize: self.do_normalize,
-            mean: self.image_mean,
-            std: self.image_std,
-        }
-    }
-
     /// Cuts a picture, whose sides are multiples of [`Self::factor`], into rows of numbers.
     fn patchify(&self, picture: &Picture) -> ImagePatches {
         let (patch, time) = (self.patch_size, self.temporal_patch_size);
         let (height, width) = (picture.height() / patch, picture.width() / patch);
         let mut pixels = vec![0.0; height * width * 3 * time * patch * patch];
-        let table = self.levels().table();
+        let table = self.levels.table();
         let frames = std::slice::from_ref(picture);
         write_patches(&mut pixels, frames, time, patch, self.merge_size, &table);
         ImagePatches {
@@ -262,6 +250,7 @@ pub fn smart_resize(
 mod tests {
     use proptest::prelude::*;
 
+    use super::levels::Levels;
     use super::*;
 
     fn never(_: &Picture, width: usize, height: usize) -> Picture {
@@ -299,8 +288,11 @@ mod tests {
     #[test]
     fn rows_go_by_merge_blocks_and_repeat_over_time() {
         let config = ImageProcessorConfig {
-            do_rescale: false,
-            do_normalize: false,
+            levels: Levels {
+                do_rescale: false,
+                do_normalize: false,
+                ..Levels::CLIP
+            },
             min_pixels: 1,
             patch_size: 1,
             ..ImageProcessorConfig::default()

@@ -67,15 +67,12 @@ fn configured_stops(files: &BTreeMap<String, Vec<u8>>) -> Vec<u32> {
             .get(name)
             .and_then(|b| serde_json::from_slice::<Value>(b).ok())
     };
+    let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
     let stops = read("generation_config.json").map(|json| json["eos_token_id"].clone());
     match stops {
-        Some(Value::Array(ids)) => ids
-            .iter()
-            .filter_map(Value::as_u64)
-            .map(|id| id as u32)
-            .collect(),
-        Some(Value::Number(id)) => id.as_u64().map(|id| id as u32).into_iter().collect(),
-        _ => Vec::new(),
+        Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
+        Some(single) => id(&single).into_iter().collect(),
+        None => Vec::new(),
     }
 }
 

@@ -166,11 +166,9 @@ impl Sight {
     pub(crate) fn picture(&self, patches: &ImagePatches) -> Option<Picture> {
         let (levels, patch, planes) = match self {
             Self::None => return None,
-            Self::Qwen { images, .. } => (
-                images.levels(),
-                images.patch_size,
-                images.temporal_patch_size,
-            ),
+            Self::Qwen { images, .. } => {
+                (images.levels, images.patch_size, images.temporal_patch_size)
+            }
             Self::Tiles { images, squares } => (images.levels, squares.patch, 1),
             Self::Splits { images, squares } => (images.levels, squares.patch, 1),
         };

@@ -8,7 +8,7 @@
 
 mod support;
 
-use ocelli_model::image_processor::splits::{SplitBatch, SplitConfig, split_text};
+use ocelli_model::image_processor::splits::{ImageSplits, SplitConfig, split_text};
 use serde_json::{Value, json};
 
 use support::{assert_same, golden, lanczos, number, source};
@@ -45,6 +45,40 @@ fn grids_are_those_of_transformers() {
         let config = config(&golden, case["family"].as_str().unwrap());
         let found = config.grid(number(&case["width"]), number(&case["height"]));
         assert_eq!(json!(found), case["grid"], "{case}");
+    }
+}
+
+/// Squares of several rows of pictures as one block, as networks that want a batch read them.
+struct SplitBatch {
+    /// Rows, and squares of the row that has most.
+    shape: [usize; 2],
+    /// `[rows, squares, 3, square, square]`: the squares of a row's pictures one after the other, then zeros.
+    pixels: Vec<f32>,
+    /// `pixel_attention_mask`, `[rows, squares, square, square]`: 1 where there is a picture.
+    mask: Vec<u8>,
+}
+
+impl SplitBatch {
+    /// Pads rows of pictures, all made with squares of `square` pixels, to the longest of them.
+    fn new(rows: &[Vec<ImageSplits>], square: usize) -> Self {
+        let counts = rows.iter().map(|row| row.iter().map(|i| i.count).sum());
+        let most = counts.max().unwrap_or(0);
+        let area = square * square;
+        let mut pixels = Vec::with_capacity(rows.len() * most * 3 * area);
+        let mut mask = Vec::with_capacity(rows.len() * most * area);
+        for (index, row) in rows.iter().enumerate() {
+            for picture in row {
+                pixels.extend_from_slice(&picture.pixels);
+                mask.resize(mask.len() + picture.count * area, 1);
+            }
+            pixels.resize((index + 1) * most * 3 * area, 0.0);
+            mask.resize((index + 1) * most * area, 0);
+        }
+        Self {
+            shape: [rows.len(), most],
+            pixels,
+            mask,
+        }
     }
 }
 

@@ -7,11 +7,11 @@ use burn::tensor::{Tensor, activation};
 use serde::Deserialize;
 
 use super::tiles::{pixel_shuffle, tile_lengths};
-use crate::decoder::{COUNTS, WIDTHS, check_ranges, require};
 use crate::layers::{Activation, Attention, Block, Linear, Mlp, Norm, ParameterList, Views};
 use crate::network::Grid;
 use crate::ops::attention::{Forest, HeadLayout, attention};
 use crate::ops::gather::gather_rows;
+use crate::size_checks::{COUNTS, WIDTHS, check_ranges, require};
 use crate::weights::Weights;
 
 const TOWER: &str = "vision_tower.";
@@ -125,25 +125,16 @@ impl VisionConfig {
     }
 
     fn check(&self) -> Result<(), String> {
-        check_ranges(&[
-            ("vision_config.hidden_size", self.hidden_size, WIDTHS),
-            (
-                "vision_config.num_hidden_layers",
-                self.num_hidden_layers,
-                COUNTS,
-            ),
-            (
-                "vision_config.num_attention_heads",
-                self.num_attention_heads,
-                WIDTHS,
-            ),
-            (
-                "vision_config.intermediate_size",
-                self.intermediate_size,
-                WIDTHS,
-            ),
-            ("vision_config.num_channels", self.num_channels, COUNTS),
-        ])?;
+        check_ranges(
+            "vision_config.",
+            &[
+                ("hidden_size", self.hidden_size, WIDTHS),
+                ("num_hidden_layers", self.num_hidden_layers, COUNTS),
+                ("num_attention_heads", self.num_attention_heads, WIDTHS),
+                ("intermediate_size", self.intermediate_size, WIDTHS),
+                ("num_channels", self.num_channels, COUNTS),
+            ],
+        )?;
         for (name, size) in [
             ("image_size", self.image_size),
             ("patch_size", self.patch_size),

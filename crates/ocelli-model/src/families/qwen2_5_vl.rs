@@ -3,20 +3,20 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use super::qwen_grid::{frames, places, rotation};
-use crate::decoder::{COUNTS, WIDTHS, check_ranges, require};
-use crate::layers::{Activation, Attention, Block, Linear, Mlp, Norm, ParameterList, Views};
+use super::qwen_tower::{self, EPSILON, Merger, Sizes};
+use crate::config::Patching;
+use crate::layers::{Activation, Block, Mlp, ParameterList, Views};
 use crate::network::Grid;
-use crate::ops::attention::{Forest, HeadLayout, attention};
+use crate::ops::attention::{Forest, attention};
 use crate::ops::gather::gather_rows;
 use crate::ops::linear::linear;
+use crate::size_checks::{WIDTHS, check_ranges, require};
 use crate::weights::Weights;
 
-/// Epsilon of the tower's norms, fixed in the reference.
-const EPSILON: f32 = 1e-6;
 const PREFIX: &str = "visual.";
 
 /// `vision_config` of `config.json`.
@@ -32,16 +32,12 @@ pub struct VisionConfig {
     pub temporal_patch_size: usize,
     pub window_size: usize,
     pub fullatt_block_indexes: Vec<usize>,
-    #[serde(default = "default_channels", alias = "in_chans")]
+    #[serde(default = "qwen_tower::default_channels", alias = "in_chans")]
     pub in_channels: usize,
     #[serde(default = "default_rate")]
     pub tokens_per_second: f64,
     #[serde(default = "default_activation")]
     hidden_act: Activation,
-}
-
-fn default_channels() -> usize {
-    3
 }
 
 fn default_rate() -> f64 {
@@ -53,63 +49,33 @@ fn default_activation() -> Activation {
 }
 
 impl VisionConfig {
-    /// Numbers in one flattened patch.
-    pub fn patch_width(&self) -> usize {
-        self.in_channels * self.temporal_patch_size * self.patch_size * self.patch_size
-    }
-
-    fn merged_width(&self) -> usize {
-        self.hidden_size * self.spatial_merge_size * self.spatial_merge_size
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes {
+            depth: self.depth,
+            heads: self.num_heads,
+            width: ("hidden_size", self.hidden_size),
+            out: ("out_hidden_size", self.out_hidden_size),
+            patching: Patching {
+                patch_size: self.patch_size,
+                temporal_patch_size: self.temporal_patch_size,
+                merge_size: self.spatial_merge_size,
+                channels: self.in_channels,
+            },
+        }
     }
 
     /// Refuses what no tower of the family has.
     pub(crate) fn check(&self, text_width: usize) -> Result<(), String> {
-        check_ranges(&[
-            ("vision_config.depth", self.depth, COUNTS),
-            ("vision_config.hidden_size", self.hidden_size, WIDTHS),
-            ("vision_config.num_heads", self.num_heads, WIDTHS),
-            (
-                "vision_config.intermediate_size",
-                self.intermediate_size,
-                WIDTHS,
-            ),
-            (
-                "vision_config.out_hidden_size",
-                self.out_hidden_size,
-                WIDTHS,
-            ),
-            ("vision_config.patch_size", self.patch_size, COUNTS),
-            (
-                "vision_config.spatial_merge_size",
-                self.spatial_merge_size,
-                COUNTS,
-            ),
-            (
-                "vision_config.temporal_patch_size",
-                self.temporal_patch_size,
-                COUNTS,
-            ),
-            ("vision_config.window_size", self.window_size, WIDTHS),
-            ("vision_config.in_channels", self.in_channels, COUNTS),
-        ])?;
+        self.sizes().check(text_width)?;
+        check_ranges(
+            "vision_config.",
+            &[
+                ("intermediate_size", self.intermediate_size, WIDTHS),
+                ("window_size", self.window_size, WIDTHS),
+            ],
+        )?;
         require(self.hidden_act == Activation::Silu, || {
             "vision_config.hidden_act is not `silu`, which alone is supported".into()
-        })?;
-        require(
-            self.hidden_size.is_multiple_of(self.num_heads)
-                && (self.hidden_size / self.num_heads).is_multiple_of(4),
-            || {
-                format!(
-                    "vision hidden_size {} must give {} heads of a width divisible by 4",
-                    self.hidden_size, self.num_heads
-                )
-            },
-        )?;
-        require(self.out_hidden_size == text_width, || {
-            format!(
-                "vision out_hidden_size {} differs from the language model's hidden_size {text_width}",
-                self.out_hidden_size
-            )
         })?;
         let unit = self.patch_size * self.spatial_merge_size;
         require(self.window_size >= unit, || {
@@ -121,29 +87,19 @@ impl VisionConfig {
     }
 
     pub(crate) fn parameters(&self, list: &mut ParameterList) {
-        let name = |rest: &str| format!("{PREFIX}{rest}");
-        list.add(
-            name("patch_embed.proj.weight"),
-            &[
-                self.hidden_size,
-                self.in_channels,
-                self.temporal_patch_size,
-                self.patch_size,
-                self.patch_size,
-            ],
-        );
+        let (sizes, name) = (self.sizes(), |rest: &str| format!("{PREFIX}{rest}"));
+        list.add(name("patch_embed.proj.weight"), &sizes.kernel());
         let (width, wide) = (self.hidden_size, self.intermediate_size);
         for i in 0..self.depth {
             let block = name(&format!("blocks.{i}"));
             list.add(format!("{block}.norm1.weight"), &[width]);
             list.add(format!("{block}.norm2.weight"), &[width]);
-            list.linear(&format!("{block}.attn.qkv"), 3 * width, width, true);
-            list.linear(&format!("{block}.attn.proj"), width, width, true);
+            sizes.attention_parameters(list, &block);
             list.linear(&format!("{block}.mlp.gate_proj"), wide, width, true);
             list.linear(&format!("{block}.mlp.up_proj"), wide, width, true);
             list.linear(&format!("{block}.mlp.down_proj"), width, wide, true);
         }
-        let merged = self.merged_width();
+        let merged = sizes.merged_width();
         list.add(name("merger.ln_q.weight"), &[width]);
         list.linear(&name("merger.mlp.0"), merged, merged, true);
         list.linear(&name("merger.mlp.2"), self.out_hidden_size, merged, true);
@@ -156,33 +112,20 @@ pub struct Tower {
     config: VisionConfig,
     patch_embed: Tensor<2>,
     blocks: Vec<Block>,
-    merger_norm: Norm,
-    merger: [Linear; 2],
+    merger: Merger,
 }
 
 impl Tower {
     pub(crate) fn new(config: &VisionConfig, weights: &Weights) -> Self {
         let views = Views::new(weights, PREFIX);
-        let (width, merged) = (config.hidden_size, config.merged_width());
+        let (sizes, width) = (config.sizes(), config.hidden_size);
         let blocks = (0..config.depth)
             .map(|i| {
                 let block = views.below(&format!("blocks.{i}"));
                 let mlp = block.below("mlp");
                 Block {
                     norm1: block.rms_norm("norm1", EPSILON),
-                    attention: Attention {
-                        query: block.third("attn.qkv", width, 0),
-                        key: block.third("attn.qkv", width, 1),
-                        value: block.third("attn.qkv", width, 2),
-                        output: block.linear("attn.proj", width, true),
-                        norms: None,
-                        layout: HeadLayout {
-                            heads: config.num_heads,
-                            kv_heads: config.num_heads,
-                            head_dim: width / config.num_heads,
-                            window: None,
-                        },
-                    },
+                    attention: sizes.attention(&block),
                     norm2: block.rms_norm("norm2", EPSILON),
                     mlp: Mlp::Gated {
                         gate: mlp.linear("gate_proj", width, true),
@@ -194,10 +137,14 @@ impl Tower {
             })
             .collect();
         Self {
-            patch_embed: views.matrix("patch_embed.proj.weight", config.patch_width()),
+            patch_embed: views.matrix("patch_embed.proj.weight", sizes.patching.width()),
             blocks,
-            merger_norm: views.rms_norm("merger.ln_q", EPSILON),
-            merger: ["merger.mlp.0", "merger.mlp.2"].map(|name| views.linear(name, merged, true)),
+            merger: Merger::new(
+                &views,
+                views.rms_norm("merger.ln_q", EPSILON),
+                ["merger.mlp.0", "merger.mlp.2"],
+                &sizes,
+            ),
             config: config.clone(),
         }
     }
@@ -215,7 +162,7 @@ impl Tower {
         let places = places(grids, v.spatial_merge_size);
         let rotation = rotation(
             order.patches.iter().map(|&patch| places[patch as usize]),
-            v.hidden_size / v.num_heads,
+            v.sizes().head_dim(),
         );
 
         let mut x = linear(
@@ -233,12 +180,7 @@ impl Tower {
                 attention(q, k, v, layout, forest)
             });
         }
-        let x = self.merger_norm.forward(x);
-        let unit = v.spatial_merge_size * v.spatial_merge_size;
-        let [rows, hidden] = x.dims();
-        let x = self.merger[0].forward(x.reshape([rows / unit, hidden * unit]));
-        let x = self.merger[1].forward(activation::gelu(x));
-        gather_rows(x, Arc::new(order.features))
+        gather_rows(self.merger.forward(x), Arc::new(order.features))
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, activation};
 use serde::Deserialize;
 
-use crate::decoder::{COUNTS, WIDTHS, check_ranges, require};
 use crate::layers::{Activation, Attention, Block, Linear, Mlp, Norm, ParameterList, Views};
 use crate::network::Grid;
 use crate::ops::attention::{Forest, HeadLayout, attention};
 use crate::ops::gather::gather_rows;
+use crate::size_checks::{COUNTS, WIDTHS, check_ranges, require};
 use crate::weights::Weights;
 
 const TOWER: &str = "audio_tower.";
@@ -52,22 +52,21 @@ impl AudioConfig {
     /// Takes over the language model's width.
     pub(crate) fn complete(mut self, text_width: usize) -> Result<Self, String> {
         self.text_width = text_width;
-        check_ranges(&[
-            ("audio_config.d_model", self.d_model, WIDTHS),
-            ("audio_config.num_mel_bins", self.num_mel_bins, COUNTS),
-            ("audio_config.encoder_layers", self.encoder_layers, COUNTS),
-            (
-                "audio_config.encoder_attention_heads",
-                self.encoder_attention_heads,
-                WIDTHS,
-            ),
-            ("audio_config.encoder_ffn_dim", self.encoder_ffn_dim, WIDTHS),
-            (
-                "audio_config.max_source_positions",
-                self.max_source_positions,
-                WIDTHS,
-            ),
-        ])?;
+        check_ranges(
+            "audio_config.",
+            &[
+                ("d_model", self.d_model, WIDTHS),
+                ("num_mel_bins", self.num_mel_bins, COUNTS),
+                ("encoder_layers", self.encoder_layers, COUNTS),
+                (
+                    "encoder_attention_heads",
+                    self.encoder_attention_heads,
+                    WIDTHS,
+                ),
+                ("encoder_ffn_dim", self.encoder_ffn_dim, WIDTHS),
+                ("max_source_positions", self.max_source_positions, WIDTHS),
+            ],
+        )?;
         require(
             self.d_model.is_multiple_of(self.encoder_attention_heads),
             || {

@@ -4,19 +4,19 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Tensor, TensorData};
 use serde::Deserialize;
 
 use super::qwen_grid::{frames, places, rotation};
-use crate::decoder::{COUNTS, WIDTHS, check_ranges, require};
-use crate::layers::{Activation, Attention, Block, Linear, Mlp, Norm, ParameterList, Views};
+use super::qwen_tower::{self, EPSILON, Merger, Sizes};
+use crate::config::Patching;
+use crate::layers::{Activation, Block, Linear, Mlp, ParameterList, Views};
 use crate::network::{Features, Grid};
-use crate::ops::attention::{HeadLayout, attention};
+use crate::ops::attention::attention;
 use crate::ops::gather::gather_rows;
+use crate::size_checks::{WIDTHS, check_ranges, require};
 use crate::weights::Weights;
 
-/// Epsilon of the tower's norms, fixed in the reference.
-const EPSILON: f32 = 1e-6;
 const PREFIX: &str = "model.visual.";
 
 /// `vision_config` of `config.json`.
@@ -33,14 +33,10 @@ pub struct VisionConfig {
     /// Entries of the square grid of learned positions.
     pub num_position_embeddings: usize,
     pub deepstack_visual_indexes: Vec<usize>,
-    #[serde(default = "default_channels")]
+    #[serde(default = "qwen_tower::default_channels")]
     pub in_channels: usize,
     #[serde(default = "default_activation")]
     hidden_act: Activation,
-}
-
-fn default_channels() -> usize {
-    3
 }
 
 fn default_activation() -> Activation {
@@ -48,58 +44,34 @@ fn default_activation() -> Activation {
 }
 
 impl VisionConfig {
-    /// Numbers in one flattened patch.
-    pub fn patch_width(&self) -> usize {
-        self.in_channels * self.temporal_patch_size * self.patch_size * self.patch_size
-    }
-
-    fn merged_width(&self) -> usize {
-        self.hidden_size * self.spatial_merge_size * self.spatial_merge_size
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes {
+            depth: self.depth,
+            heads: self.num_heads,
+            width: ("hidden_size", self.hidden_size),
+            out: ("out_hidden_size", self.out_hidden_size),
+            patching: Patching {
+                patch_size: self.patch_size,
+                temporal_patch_size: self.temporal_patch_size,
+                merge_size: self.spatial_merge_size,
+                channels: self.in_channels,
+            },
+        }
     }
 
     /// Refuses what no tower of the family has.
     pub(crate) fn check(&self, text_width: usize) -> Result<(), String> {
-        check_ranges(&[
-            ("vision_config.depth", self.depth, COUNTS),
-            ("vision_config.hidden_size", self.hidden_size, WIDTHS),
-            ("vision_config.num_heads", self.num_heads, WIDTHS),
-            (
-                "vision_config.intermediate_size",
-                self.intermediate_size,
-                WIDTHS,
-            ),
-            (
-                "vision_config.out_hidden_size",
-                self.out_hidden_size,
-                WIDTHS,
-            ),
-            ("vision_config.patch_size", self.patch_size, COUNTS),
-            (
-                "vision_config.spatial_merge_size",
-                self.spatial_merge_size,
-                COUNTS,
-            ),
-            (
-                "vision_config.temporal_patch_size",
-                self.temporal_patch_size,
-                COUNTS,
-            ),
-            ("vision_config.in_channels", self.in_channels, COUNTS),
-            (
-                "vision_config.num_position_embeddings",
-                self.num_position_embeddings,
-                WIDTHS,
-            ),
-        ])?;
-        require(
-            self.hidden_size.is_multiple_of(self.num_heads)
-                && (self.hidden_size / self.num_heads).is_multiple_of(4),
-            || {
-                format!(
-                    "vision hidden_size {} must give {} heads of a width divisible by 4",
-                    self.hidden_size, self.num_heads
-                )
-            },
+        self.sizes().check(text_width)?;
+        check_ranges(
+            "vision_config.",
+            &[
+                ("intermediate_size", self.intermediate_size, WIDTHS),
+                (
+                    "num_position_embeddings",
+                    self.num_position_embeddings,
+                    WIDTHS,
+                ),
+            ],
         )?;
         require(
             self.side() * self.side() == self.num_position_embeddings,
@@ -116,12 +88,6 @@ impl VisionConfig {
                 "deepstack_visual_indexes {:?} name blocks beyond depth {}",
                 self.deepstack_visual_indexes, self.depth
             )
-        })?;
-        require(self.out_hidden_size == text_width, || {
-            format!(
-                "vision out_hidden_size {} differs from the language model's hidden_size {text_width}",
-                self.out_hidden_size
-            )
         })
     }
 
@@ -131,22 +97,13 @@ impl VisionConfig {
     }
 
     pub(crate) fn parameters(&self, list: &mut ParameterList) {
-        let name = |rest: &str| format!("{PREFIX}{rest}");
+        let (sizes, name) = (self.sizes(), |rest: &str| format!("{PREFIX}{rest}"));
         let (width, wide, merged) = (
             self.hidden_size,
             self.intermediate_size,
-            self.merged_width(),
+            sizes.merged_width(),
         );
-        list.add(
-            name("patch_embed.proj.weight"),
-            &[
-                width,
-                self.in_channels,
-                self.temporal_patch_size,
-                self.patch_size,
-                self.patch_size,
-            ],
-        );
+        list.add(name("patch_embed.proj.weight"), &sizes.kernel());
         list.add(name("patch_embed.proj.bias"), &[width]);
         list.add(
             name("pos_embed.weight"),
@@ -156,8 +113,7 @@ impl VisionConfig {
             let block = name(&format!("blocks.{i}"));
             list.layer_norm(&format!("{block}.norm1"), width);
             list.layer_norm(&format!("{block}.norm2"), width);
-            list.linear(&format!("{block}.attn.qkv"), 3 * width, width, true);
-            list.linear(&format!("{block}.attn.proj"), width, width, true);
+            sizes.attention_parameters(list, &block);
             list.linear(&format!("{block}.mlp.linear_fc1"), wide, width, true);
             list.linear(&format!("{block}.mlp.linear_fc2"), width, wide, true);
         }
@@ -178,39 +134,6 @@ impl VisionConfig {
     }
 }
 
-/// Neighbouring patches to one feature; the norm comes before or after they are joined.
-#[derive(Clone, Debug)]
-struct Merger {
-    norm: Norm,
-    norm_joined: bool,
-    layers: [Linear; 2],
-    width: usize,
-}
-
-impl Merger {
-    fn new(views: &Views<'_>, config: &VisionConfig, norm_joined: bool) -> Self {
-        let width = config.merged_width();
-        Self {
-            norm: views.layer_norm("norm", EPSILON),
-            norm_joined,
-            layers: ["linear_fc1", "linear_fc2"].map(|name| views.linear(name, width, true)),
-            width,
-        }
-    }
-
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let [rows, width] = x.dims();
-        let joined = [rows * width / self.width, self.width];
-        let x = if self.norm_joined {
-            self.norm.forward(x.reshape(joined))
-        } else {
-            self.norm.forward(x).reshape(joined)
-        };
-        let x = activation::gelu(self.layers[0].forward(x));
-        self.layers[1].forward(x)
-    }
-}
-
 /// The vision tower, built from weights.
 #[derive(Clone, Debug)]
 pub struct Tower {
@@ -225,25 +148,18 @@ pub struct Tower {
 impl Tower {
     pub(crate) fn new(config: &VisionConfig, weights: &Weights) -> Self {
         let views = Views::new(weights, PREFIX);
-        let width = config.hidden_size;
+        let (sizes, width) = (config.sizes(), config.hidden_size);
+        let merger = |name: &str| {
+            let views = views.below(name);
+            let norm = views.layer_norm("norm", EPSILON);
+            Merger::new(&views, norm, ["linear_fc1", "linear_fc2"], &sizes)
+        };
         let blocks = (0..config.depth)
             .map(|i| {
                 let block = views.below(&format!("blocks.{i}"));
                 Block {
                     norm1: block.layer_norm("norm1", EPSILON),
-                    attention: Attention {
-                        query: block.third("attn.qkv", width, 0),
-                        key: block.third("attn.qkv", width, 1),
-                        value: block.third("attn.qkv", width, 2),
-                        output: block.linear("attn.proj", width, true),
-                        norms: None,
-                        layout: HeadLayout {
-                            heads: config.num_heads,
-                            kv_heads: config.num_heads,
-                            head_dim: width / config.num_heads,
-                            window: None,
-                        },
-                    },
+                    attention: sizes.attention(&block),
                     norm2: block.layer_norm("norm2", EPSILON),
                     mlp: Mlp::Plain {
                         first: block.linear("mlp.linear_fc1", width, true),
@@ -255,18 +171,12 @@ impl Tower {
             })
             .collect();
         Self {
-            patch_embed: views.linear("patch_embed.proj", config.patch_width(), true),
+            patch_embed: views.linear("patch_embed.proj", sizes.patching.width(), true),
             positions: views.matrix("pos_embed.weight", width),
             blocks,
-            merger: Merger::new(&views.below("merger"), config, false),
+            merger: merger("merger"),
             deep_mergers: (0..config.deepstack_visual_indexes.len())
-                .map(|i| {
-                    Merger::new(
-                        &views.below(&format!("deepstack_merger_list.{i}")),
-                        config,
-                        true,
-                    )
-                })
+                .map(|i| merger(&format!("deepstack_merger_list.{i}")))
                 .collect(),
             config: config.clone(),
         }
@@ -279,19 +189,19 @@ impl Tower {
         let places = places(grids, v.spatial_merge_size);
         let frames = frames(grids);
         let mut x = self.patch_embed.forward(patches) + self.position_embeddings(grids, &places);
-        let rotation = rotation(places, v.hidden_size / v.num_heads);
+        let rotation = rotation(places, v.sizes().head_dim());
         let mut deep = Vec::with_capacity(self.deep_mergers.len());
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(x, Some(&rotation), |layout, q, k, v| {
                 attention(q, k, v, layout, &frames)
             });
             if let Some(at) = v.deepstack_visual_indexes.iter().position(|&d| d == i) {
-                deep.push((at, self.deep_mergers[at].forward(x.clone())));
+                deep.push(self.deep_mergers[at].forward(x.clone()));
             }
         }
         Features {
             rows: self.merger.forward(x),
-            deep: deep.into_iter().map(|(_, features)| features).collect(),
+            deep,
         }
     }
 

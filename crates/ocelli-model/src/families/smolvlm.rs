@@ -7,11 +7,11 @@ use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use super::tiles::{pixel_shuffle, tile_lengths};
-use crate::decoder::{COUNTS, WIDTHS, check_ranges, require};
 use crate::layers::{Activation, Attention, Block, Linear, Mlp, Norm, ParameterList, Views};
 use crate::network::Grid;
 use crate::ops::attention::{Forest, HeadLayout, attention};
 use crate::ops::gather::gather_rows;
+use crate::size_checks::{COUNTS, WIDTHS, check_ranges, require};
 use crate::weights::Weights;
 
 const TOWER: &str = "model.vision_model.";
@@ -76,28 +76,19 @@ impl VisionConfig {
     ) -> Result<Self, String> {
         self.factor = json["scale_factor"].as_u64().unwrap_or(2) as usize;
         self.text_width = text_width;
-        check_ranges(&[
-            ("scale_factor", self.factor, 1..=64),
-            ("vision_config.hidden_size", self.hidden_size, WIDTHS),
-            (
-                "vision_config.num_hidden_layers",
-                self.num_hidden_layers,
-                COUNTS,
-            ),
-            (
-                "vision_config.num_attention_heads",
-                self.num_attention_heads,
-                WIDTHS,
-            ),
-            (
-                "vision_config.intermediate_size",
-                self.intermediate_size,
-                WIDTHS,
-            ),
-            ("vision_config.image_size", self.image_size, WIDTHS),
-            ("vision_config.patch_size", self.patch_size, COUNTS),
-            ("vision_config.num_channels", self.num_channels, COUNTS),
-        ])?;
+        check_ranges("", &[("scale_factor", self.factor, 1..=64)])?;
+        check_ranges(
+            "vision_config.",
+            &[
+                ("hidden_size", self.hidden_size, WIDTHS),
+                ("num_hidden_layers", self.num_hidden_layers, COUNTS),
+                ("num_attention_heads", self.num_attention_heads, WIDTHS),
+                ("intermediate_size", self.intermediate_size, WIDTHS),
+                ("image_size", self.image_size, WIDTHS),
+                ("patch_size", self.patch_size, COUNTS),
+                ("num_channels", self.num_channels, COUNTS),
+            ],
+        )?;
         require(
             self.hidden_size.is_multiple_of(self.num_attention_heads),
             || {

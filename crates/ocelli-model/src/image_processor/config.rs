@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::levels::{Levels, LevelsFile};
 use crate::processing_error::ProcessingError;
 
 /// How pictures are prepared: `preprocessor_config.json`, with the defaults of `Qwen2VLImageProcessor`.
@@ -14,16 +15,8 @@ use crate::processing_error::ProcessingError;
 pub struct ImageProcessorConfig {
     /// Whether pictures are brought to an allowed size; without it they must have one already.
     pub do_resize: bool,
-    /// Whether bytes are multiplied by `rescale_factor`.
-    pub do_rescale: bool,
-    /// What bytes are multiplied by, 1/255.
-    pub rescale_factor: f64,
-    /// Whether `image_mean` is subtracted and `image_std` divided by.
-    pub do_normalize: bool,
-    /// Mean of red, green and blue after rescaling.
-    pub image_mean: [f64; 3],
-    /// Standard deviation of red, green and blue after rescaling.
-    pub image_std: [f64; 3],
+    /// What becomes of the bytes.
+    pub levels: Levels,
     /// Fewest pixels of a resized picture.
     pub min_pixels: usize,
     /// Most pixels of a resized picture.
@@ -40,11 +33,7 @@ impl Default for ImageProcessorConfig {
     fn default() -> Self {
         Self {
             do_resize: true,
-            do_rescale: true,
-            rescale_factor: 1.0 / 255.0,
-            do_normalize: true,
-            image_mean: [0.48145466, 0.4578275, 0.40821073],
-            image_std: [0.26862954, 0.26130258, 0.27577711],
+            levels: Levels::CLIP,
             min_pixels: 56 * 56,
             max_pixels: 28 * 28 * 1280,
             patch_size: 14,
@@ -59,11 +48,8 @@ impl Default for ImageProcessorConfig {
 struct ConfigFile {
     image_processor_type: Option<String>,
     do_resize: Option<bool>,
-    do_rescale: Option<bool>,
-    rescale_factor: Option<f64>,
-    do_normalize: Option<bool>,
-    image_mean: Option<[f64; 3]>,
-    image_std: Option<[f64; 3]>,
+    #[serde(flatten)]
+    levels: LevelsFile,
     resample: Option<i64>,
     size: Option<SizeFile>,
     min_pixels: Option<usize>,
@@ -136,11 +122,7 @@ impl ImageProcessorConfig {
         let size = read.size.unwrap_or_default();
         let config = Self {
             do_resize: read.do_resize.unwrap_or(default.do_resize),
-            do_rescale: read.do_rescale.unwrap_or(default.do_rescale),
-            rescale_factor: read.rescale_factor.unwrap_or(default.rescale_factor),
-            do_normalize: read.do_normalize.unwrap_or(default.do_normalize),
-            image_mean: read.image_mean.unwrap_or(default.image_mean),
-            image_std: read.image_std.unwrap_or(default.image_std),
+            levels: read.levels.read(&default.levels, file)?,
             // The flat keys win over `size`, as in transformers.
             min_pixels: read
                 .min_pixels
@@ -158,44 +140,28 @@ impl ImageProcessorConfig {
                 .unwrap_or(default.temporal_patch_size),
             merge_size: read.merge_size.unwrap_or(default.merge_size),
         };
-        let refuse = |key, value: String, mend| {
-            Err(ProcessingError::ConfigValue {
-                file: file.to_owned(),
-                key,
-                value,
-                mend,
-            })
-        };
-        if let Some(kind) = read.image_processor_type
-            && !KNOWN_TYPES.contains(&kind.as_str())
-        {
-            return refuse(
-                "image_processor_type",
-                kind,
-                "this network needs a Qwen2VLImageProcessor",
-            );
-        }
-        if let Some(resample) = read.resample
-            && resample != 3
-        {
-            return refuse(
-                "resample",
-                resample.to_string(),
-                "only 3 (bicubic) is supported",
-            );
-        }
+        let kind = read.image_processor_type.unwrap_or_default();
+        check_value(
+            file,
+            "image_processor_type",
+            &kind,
+            kind.is_empty() || KNOWN_TYPES.contains(&kind.as_str()),
+            "this network needs a Qwen2VLImageProcessor",
+        )?;
+        check_value(
+            file,
+            "resample",
+            read.resample.unwrap_or_default(),
+            read.resample.is_none_or(|kernel| kernel == 3),
+            "only 3 (bicubic) is supported",
+        )?;
         for (key, side) in [
             ("patch_size", config.patch_size),
             ("temporal_patch_size", config.temporal_patch_size),
             ("merge_size", config.merge_size),
         ] {
-            if !(1..=1024).contains(&side) {
-                return refuse(key, side.to_string(), "it lies between 1 and 1024");
-            }
-        }
-        if config.image_std.contains(&0.0) {
-            let value = format!("{:?}", config.image_std);
-            return refuse("image_std", value, "no deviation may be zero");
+            let good = (1..=1024).contains(&side);
+            check_value(file, key, side, good, "it lies between 1 and 1024")?;
         }
         Ok(config)
     }

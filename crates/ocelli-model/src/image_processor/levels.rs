@@ -1,6 +1,10 @@
 //! From bytes to the numbers a network reads, and where they lie.
 
 use ocelli_core::Picture;
+use serde::Deserialize;
+
+use super::config::check_value;
+use crate::processing_error::ProcessingError;
 
 /// What becomes of the values of a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,7 +21,57 @@ pub struct Levels {
     pub std: [f64; 3],
 }
 
+/// The keys of levels as Hugging Face writes them, beside those of a processor.
+#[derive(Deserialize)]
+pub(crate) struct LevelsFile {
+    do_rescale: Option<bool>,
+    rescale_factor: Option<f64>,
+    do_normalize: Option<bool>,
+    image_mean: Option<[f64; 3]>,
+    image_std: Option<[f64; 3]>,
+}
+
+impl LevelsFile {
+    /// What the file says, and the defaults where it is silent.
+    pub(crate) fn read(&self, default: &Levels, file: &str) -> Result<Levels, ProcessingError> {
+        let levels = Levels {
+            do_rescale: self.do_rescale.unwrap_or(default.do_rescale),
+            rescale_factor: self.rescale_factor.unwrap_or(default.rescale_factor),
+            do_normalize: self.do_normalize.unwrap_or(default.do_normalize),
+            mean: self.image_mean.unwrap_or(default.mean),
+            std: self.image_std.unwrap_or(default.std),
+        };
+        check_value(
+            file,
+            "image_std",
+            format!("{:?}", levels.std),
+            !levels.std.contains(&0.0),
+            "no deviation may be zero",
+        )?;
+        Ok(levels)
+    }
+}
+
 impl Levels {
+    /// Around the means of the pictures that CLIP was trained on (Radford et al. 2021).
+    pub const CLIP: Self = Self::around(
+        [0.48145466, 0.4578275, 0.40821073],
+        [0.26862954, 0.26130258, 0.27577711],
+    );
+
+    /// From -1 to 1.
+    pub const HALVES: Self = Self::around([0.5; 3], [0.5; 3]);
+
+    const fn around(mean: [f64; 3], std: [f64; 3]) -> Self {
+        Self {
+            do_rescale: true,
+            rescale_factor: 1.0 / 255.0,
+            do_normalize: true,
+            mean,
+            std,
+        }
+    }
+
     /// What each byte of each channel becomes. The product is taken in f64 and rounded to f32, the rest is in f32, as
     /// the NumPy path of transformers does it.
     pub fn table(&self) -> [[f32; 256]; 3] {
@@ -38,9 +92,7 @@ impl Levels {
             })
         })
     }
-}
 
-impl Levels {
     /// As [`Self::table`], in the arithmetic of the torchvision path: rescaling is folded into mean and deviation, all in
     /// f32.
     pub fn fused_table(&self) -> [[f32; 256]; 3] {

@@ -8,7 +8,7 @@ use ocelli_core::Picture;
 use serde::Deserialize;
 
 use super::config::{check_value, parse_nested};
-use super::levels::{Levels, append_planes};
+use super::levels::{Levels, LevelsFile, append_planes};
 use super::resized;
 use crate::processing_error::ProcessingError;
 
@@ -34,13 +34,7 @@ impl Default for SplitConfig {
             longest_edge: 4 * 364,
             do_image_splitting: true,
             square: 364,
-            levels: Levels {
-                do_rescale: true,
-                rescale_factor: 1.0 / 255.0,
-                do_normalize: true,
-                mean: [0.5; 3],
-                std: [0.5; 3],
-            },
+            levels: Levels::HALVES,
         }
     }
 }
@@ -64,11 +58,8 @@ struct SplitFile {
     size: Option<Edge>,
     do_image_splitting: Option<bool>,
     max_image_size: Option<Edge>,
-    do_rescale: Option<bool>,
-    rescale_factor: Option<f64>,
-    do_normalize: Option<bool>,
-    image_mean: Option<[f64; 3]>,
-    image_std: Option<[f64; 3]>,
+    #[serde(flatten)]
+    levels: LevelsFile,
 }
 
 #[derive(Deserialize)]
@@ -87,13 +78,7 @@ impl SplitConfig {
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self, ProcessingError> {
         let read: SplitFile = parse_nested(bytes, "image_processor", file)?;
         let default = Self::default();
-        let levels = Levels {
-            do_rescale: read.do_rescale.unwrap_or(default.levels.do_rescale),
-            rescale_factor: read.rescale_factor.unwrap_or(default.levels.rescale_factor),
-            do_normalize: read.do_normalize.unwrap_or(default.levels.do_normalize),
-            mean: read.image_mean.unwrap_or(default.levels.mean),
-            std: read.image_std.unwrap_or(default.levels.std),
-        };
+        let levels = read.levels.read(&default.levels, file)?;
         let config = Self {
             do_resize: read.do_resize.unwrap_or(default.do_resize),
             longest_edge: read.size.map_or(default.longest_edge, |e| e.longest_edge),
@@ -134,13 +119,6 @@ impl SplitConfig {
             config.square,
             (1..=LONGEST_SIDE).contains(&config.square),
             "the longest edge lies between 1 and 4096",
-        )?;
-        check_value(
-            file,
-            "image_std",
-            format!("{:?}", levels.std),
-            !levels.std.contains(&0.0),
-            "no deviation may be zero",
         )?;
         Ok(config)
     }
@@ -230,41 +208,6 @@ impl SplitConfig {
             count,
             pixels,
         })
-    }
-}
-
-/// Squares of several rows of pictures as one block, as networks that want a batch read them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SplitBatch {
-    /// Rows, and squares of the row that has most.
-    pub shape: [usize; 2],
-    /// `[rows, squares, 3, square, square]`: the squares of a row's pictures one after the other, then zeros.
-    pub pixels: Vec<f32>,
-    /// `pixel_attention_mask`, `[rows, squares, square, square]`: 1 where there is a picture.
-    pub mask: Vec<u8>,
-}
-
-impl SplitBatch {
-    /// Pads rows of pictures, all made with squares of `square` pixels, to the longest of them.
-    pub fn new(rows: &[Vec<ImageSplits>], square: usize) -> Self {
-        let counts = rows.iter().map(|row| row.iter().map(|i| i.count).sum());
-        let most = counts.max().unwrap_or(0);
-        let area = square * square;
-        let mut pixels = Vec::with_capacity(rows.len() * most * 3 * area);
-        let mut mask = Vec::with_capacity(rows.len() * most * area);
-        for (index, row) in rows.iter().enumerate() {
-            for picture in row {
-                pixels.extend_from_slice(&picture.pixels);
-                mask.resize(mask.len() + picture.count * area, 1);
-            }
-            pixels.resize((index + 1) * most * 3 * area, 0.0);
-            mask.resize((index + 1) * most * area, 0);
-        }
-        Self {
-            shape: [rows.len(), most],
-            pixels,
-            mask,
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use ocelli_core::Picture;
 use serde::Deserialize;
 
 use super::config::{check_value, parse_nested};
-use super::levels::{Levels, append_planes};
+use super::levels::{Levels, LevelsFile, append_planes};
 use super::resized;
 use crate::processing_error::ProcessingError;
 
@@ -34,13 +34,7 @@ impl Default for TileConfig {
             crop_to_patches: true,
             min_patches: 1,
             max_patches: 12,
-            levels: Levels {
-                do_rescale: true,
-                rescale_factor: 1.0 / 255.0,
-                do_normalize: true,
-                mean: [0.48145466, 0.4578275, 0.40821073],
-                std: [0.26862954, 0.26130258, 0.27577711],
-            },
+            levels: Levels::CLIP,
         }
     }
 }
@@ -61,11 +55,8 @@ struct TileFile {
     image_processor_type: Option<String>,
     resample: Option<i64>,
     do_resize: Option<bool>,
-    do_rescale: Option<bool>,
-    rescale_factor: Option<f64>,
-    do_normalize: Option<bool>,
-    image_mean: Option<[f64; 3]>,
-    image_std: Option<[f64; 3]>,
+    #[serde(flatten)]
+    levels: LevelsFile,
     size: Option<TileSize>,
     min_patches: Option<usize>,
     max_patches: Option<usize>,
@@ -88,13 +79,7 @@ impl TileConfig {
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self, ProcessingError> {
         let read: TileFile = parse_nested(bytes, "image_processor", file)?;
         let default = Self::default();
-        let levels = Levels {
-            do_rescale: read.do_rescale.unwrap_or(default.levels.do_rescale),
-            rescale_factor: read.rescale_factor.unwrap_or(default.levels.rescale_factor),
-            do_normalize: read.do_normalize.unwrap_or(default.levels.do_normalize),
-            mean: read.image_mean.unwrap_or(default.levels.mean),
-            std: read.image_std.unwrap_or(default.levels.std),
-        };
+        let levels = read.levels.read(&default.levels, file)?;
         let config = Self {
             tile: read.size.map_or(default.tile, |s| [s.width, s.height]),
             min_patches: read.min_patches.unwrap_or(default.min_patches),
@@ -138,13 +123,6 @@ impl TileConfig {
             config.max_patches,
             config.max_patches <= MOST_TILES,
             "it is at most 1024",
-        )?;
-        check_value(
-            file,
-            "image_std",
-            format!("{:?}", levels.std),
-            !levels.std.contains(&0.0),
-            "no deviation may be zero",
         )?;
         Ok(config)
     }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::image_processor::config::{check_value, parse_nested};
-use crate::image_processor::levels::Levels;
+use crate::image_processor::levels::{Levels, LevelsFile};
 use crate::processing_error::ProcessingError;
 
 /// Whose rules choose frames and their size.
@@ -66,21 +66,7 @@ impl VideoProcessorConfig {
             patch_size,
             temporal_patch_size: 2,
             merge_size: 2,
-            levels: Levels {
-                do_rescale: true,
-                rescale_factor: 1.0 / 255.0,
-                do_normalize: true,
-                mean: if qwen2 {
-                    [0.48145466, 0.4578275, 0.40821073]
-                } else {
-                    [0.5; 3]
-                },
-                std: if qwen2 {
-                    [0.26862954, 0.26130258, 0.27577711]
-                } else {
-                    [0.5; 3]
-                },
-            },
+            levels: if qwen2 { Levels::CLIP } else { Levels::HALVES },
         }
     }
 }
@@ -102,11 +88,8 @@ struct VideoFile {
     patch_size: Option<usize>,
     temporal_patch_size: Option<usize>,
     merge_size: Option<usize>,
-    do_rescale: Option<bool>,
-    rescale_factor: Option<f64>,
-    do_normalize: Option<bool>,
-    image_mean: Option<[f64; 3]>,
-    image_std: Option<[f64; 3]>,
+    #[serde(flatten)]
+    levels: LevelsFile,
 }
 
 #[derive(Default, Deserialize)]
@@ -130,13 +113,7 @@ impl VideoProcessorConfig {
         };
         let default = Self::new(family);
         let size = read.size.unwrap_or_default();
-        let levels = Levels {
-            do_rescale: read.do_rescale.unwrap_or(default.levels.do_rescale),
-            rescale_factor: read.rescale_factor.unwrap_or(default.levels.rescale_factor),
-            do_normalize: read.do_normalize.unwrap_or(default.levels.do_normalize),
-            mean: read.image_mean.unwrap_or(default.levels.mean),
-            std: read.image_std.unwrap_or(default.levels.std),
-        };
+        let levels = read.levels.read(&default.levels, file)?;
         let config = Self {
             family,
             fps: read.fps.or(default.fps),
@@ -208,14 +185,7 @@ impl VideoProcessorConfig {
         }
         let fps = self.fps.unwrap_or(1.0);
         let mend = "it is a positive number";
-        check_value(file, "fps", fps, fps > 0.0 && fps.is_finite(), mend)?;
-        check_value(
-            file,
-            "image_std",
-            format!("{:?}", self.levels.std),
-            !self.levels.std.contains(&0.0),
-            "no deviation may be zero",
-        )
+        check_value(file, "fps", fps, fps > 0.0 && fps.is_finite(), mend)
     }
 }
 
