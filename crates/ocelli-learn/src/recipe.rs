@@ -305,7 +305,7 @@ impl RolloutConfig {
 
 impl Recipe {
     /// What can be known to be wrong without reading any data.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         if let Some(eval) = &self.eval {
             eval.data.check().map_err(|e| format!("eval: {e}"))?;
             eval.refuse_keys_without_effect()?;

@@ -44,6 +44,15 @@ pub enum ModelError {
         reference: String,
         presets: Vec<String>,
     },
+    /// The model could not be downloaded.
+    #[cfg(feature = "hub")]
+    #[error("{model}: {endpoint} does not give {file}: {message}")]
+    Download {
+        model: String,
+        endpoint: String,
+        file: String,
+        message: String,
+    },
     /// The model is in the cache, but not at the revision.
     #[error(
         "{reference}: {path} has no single snapshot of revision `{revision}`; it has {}. `hf download` fetches others",

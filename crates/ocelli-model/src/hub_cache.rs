@@ -1,5 +1,6 @@
 //! Models in the Hugging Face cache: `org/name` and `org/name@revision` are looked up where `huggingface_hub` keeps them,
-//! `models--org--name/{refs,snapshots,blobs}` below the cache folder. Nothing is downloaded here.
+//! `models--org--name/{refs,snapshots,blobs}` below the cache folder. With the feature `hub`, what
+//! is not there is downloaded.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,15 +47,32 @@ fn parts(reference: &str) -> Option<(&str, &str, Option<&str>)> {
 /// The folder of a cached model, or `None` if the reference does not look like `org/name`, or is not in the cache.
 ///
 /// # Errors
-/// If the model is cached but not at this revision.
+/// If the model is cached but not at this revision, or can't be downloaded.
 pub fn snapshot(reference: &str) -> Result<Option<PathBuf>, ModelError> {
-    match folder() {
-        Some(cache) => snapshot_in(&cache, reference),
-        None => Ok(None),
-    }
+    let Some(cache) = folder() else {
+        return Ok(None);
+    };
+    #[cfg(feature = "hub")]
+    fetch(&cache, reference)?;
+    snapshot_in(&cache, reference)
 }
 
-fn snapshot_in(cache: &Path, reference: &str) -> Result<Option<PathBuf>, ModelError> {
+/// Downloads a model that is not in the cache, unless `HF_HUB_OFFLINE` is set.
+#[cfg(feature = "hub")]
+fn fetch(cache: &Path, reference: &str) -> Result<(), ModelError> {
+    let Some((org, name, revision)) = parts(reference) else {
+        return Ok(());
+    };
+    let cached = snapshot_in(cache, reference).ok().flatten();
+    let whole = cached.is_some_and(|folder| folder.join("config.json").is_file());
+    let hub = crate::hub_download::Hub::from_environment();
+    if whole || hub.offline {
+        return Ok(());
+    }
+    hub.download(cache, &format!("{org}/{name}"), revision)
+}
+
+pub(crate) fn snapshot_in(cache: &Path, reference: &str) -> Result<Option<PathBuf>, ModelError> {
     let Some((org, name, revision)) = parts(reference) else {
         return Ok(None);
     };

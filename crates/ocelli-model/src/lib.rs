@@ -9,6 +9,8 @@ pub mod error;
 pub mod expander;
 pub mod families;
 pub mod hub_cache;
+#[cfg(feature = "hub")]
+pub mod hub_download;
 pub mod image_processor;
 pub mod mel;
 pub mod network;

@@ -607,6 +607,59 @@ fn commands_without_effect_or_sense_are_misuse() {
 }
 
 #[test]
+fn presets_are_compared_from_one_checkpoint() {
+    let folder = workplace();
+    let here = folder.path();
+    let single = "stage.grpo.rollout.num_generations=1";
+    let compare = |presets| {
+        let arguments = [
+            "bench",
+            "algorithms",
+            "small.toml",
+            "-q",
+            "--out",
+            "compared",
+        ];
+        let chosen = ["--presets", presets, "--seeds", "0", "--set", single];
+        [arguments.as_slice(), chosen.as_slice()].concat()
+    };
+    let first = succeed(here, &compare("reinforce++,grpo"));
+    assert!(first.contains("| `reinforce++` | 1 |"), "{first}");
+    assert!(
+        first.contains("| `grpo` | 0 |") && first.contains("refused:"),
+        "{first}"
+    );
+    let scores = fs::read_to_string(here.join("compared/scores.csv")).unwrap();
+    assert!(
+        scores.starts_with("preset,seed,mode,task,score,before,after\n"),
+        "{scores}"
+    );
+    let curves = fs::read_to_string(here.join("compared/curves.csv")).unwrap();
+    assert_eq!(curves.lines().count(), 3, "two steps: {curves}");
+
+    // What is there is not trained again; what is new starts from a checkpoint of its own.
+    let runs = || fs::read_dir(here.join("runs")).unwrap().count();
+    assert_eq!(runs(), 2);
+    assert_eq!(succeed(here, &compare("reinforce++,grpo")), first);
+    assert_eq!(runs(), 2);
+    let table = succeed(here, &compare("reinforce++,reinforce++-baseline"));
+    assert_eq!(runs(), 4);
+    assert!(table.contains("too few seeds"), "{table}");
+    assert_eq!(
+        fs::read_to_string(here.join("compared/table.md")).unwrap(),
+        table
+    );
+
+    let text = fail(here, &compare("grop"), 2);
+    assert!(
+        text.contains("no such preset; there are grpo, dr_grpo"),
+        "{text}"
+    );
+    let text = fail(here, &["bench"], 2);
+    assert!(text.contains("give a recipe"), "{text}");
+}
+
+#[test]
 fn a_run_keeps_its_recipe_and_finds_its_model_from_anywhere() {
     let folder = trained();
     let here = folder.path();

@@ -84,6 +84,48 @@ pub enum Preset {
 }
 
 impl Preset {
+    /// Every one.
+    pub const ALL: &[Self] = &[
+        Self::Grpo,
+        Self::DrGrpo,
+        Self::Dapo,
+        Self::VlmR1,
+        Self::LitePpo,
+        Self::Gspo,
+        Self::GspoToken,
+        Self::BnGspo,
+        Self::Cispo,
+        Self::ScaleRl,
+        Self::Sapo,
+        Self::Gmpo,
+        Self::Luspo,
+        Self::Vespo,
+        Self::Gdpo,
+        Self::Rloo,
+        Self::ReinforcePlusPlus,
+        Self::ReinforcePlusPlusBaseline,
+        Self::Remax,
+        Self::Opo,
+        Self::Gpg,
+        Self::PassAtK,
+        Self::ClipCov,
+        Self::KlCov,
+        Self::VTriune,
+        Self::EasyR1,
+        Self::Vppo,
+        Self::EmaGrpo,
+        Self::UnivgR1,
+        Self::SoftmaxLikelihood,
+    ];
+
+    /// As a recipe writes it.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            _ => unreachable!("a preset is written as its name"),
+        }
+    }
+
     /// The keys it sets.
     pub fn keys(self) -> AlgorithmConfig {
         let keys = AlgorithmConfig::default();
@@ -246,5 +288,26 @@ impl Preset {
                 )
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_presets_are_listed() {
+        // The error for a wrong name tells every variant that there is.
+        let error = serde_json::from_str::<Preset>("\"none\"")
+            .unwrap_err()
+            .to_string();
+        let known = Preset::ALL
+            .iter()
+            .map(|preset| format!("`{}`", preset.name()));
+        let known: Vec<String> = known.collect();
+        assert!(
+            error.contains(&format!("expected one of {}", known.join(", "))),
+            "{error}"
+        );
     }
 }

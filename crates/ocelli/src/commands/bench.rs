@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Subcommand};
 use ocelli_learn::evaluation::EvalRow;
 use ocelli_learn::recipe::StageKind;
 use ocelli_learn::stage::StageEnd;
@@ -14,9 +14,26 @@ use serde::Serialize;
 use super::{misuse, print, read_recipe, settle, stop_flag};
 use crate::progress::Progress;
 
+mod algorithms;
+
 /// Arguments of `ocelli bench`.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    gain: Option<GainArguments>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Train the last stage with every preset algorithm from the same checkpoint, and compare them.
+    Algorithms(algorithms::Arguments),
+}
+
+#[derive(Args)]
+struct GainArguments {
     /// The recipe; its last stage is the one under test.
     recipe: PathBuf,
     /// Seeds, one run each.
@@ -51,45 +68,29 @@ struct Figure {
     after: f64,
 }
 
-/// Runs seeds and control.
+/// Runs seeds and control, or presets.
 ///
 /// # Errors
 /// When a run fails.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match (&arguments.what, &arguments.gain) {
+        (Some(What::Algorithms(arguments)), _) => algorithms::run(arguments),
+        (None, Some(arguments)) => gain(arguments),
+        (None, None) => Err(misuse("give a recipe, or `algorithms` and a recipe")),
+    }
+}
+
+fn gain(arguments: &GainArguments) -> anyhow::Result<()> {
     let data = arguments.data.as_deref();
     let mut recipe = read_recipe(&arguments.recipe, &arguments.overrides, data)?;
-    let last = recipe
-        .stage
-        .len()
-        .checked_sub(1)
-        .filter(|&last| last > 0 || Path::new(&recipe.model.path).is_dir());
-    let Some(last) = last else {
-        return Err(misuse(
-            "the recipe needs a stage before the one under test, or a checkpoint to start from",
-        ));
-    };
-    if recipe.eval.is_none() {
-        return Err(misuse(
-            "the recipe has no [eval] table, so there is nothing to compare; say there what is measured",
-        ));
-    }
-    if recipe.stage.iter().any(|stage| stage.repeat.is_some()) {
-        return Err(misuse(
-            "the last stage is compared with the one before it, which `repeat` makes many; remove it",
-        ));
-    }
+    let last = stage_under_test(&recipe)?;
     if arguments.control && recipe.stage[last].kind != StageKind::Grpo {
         return Err(misuse(
             "--control shuffles rewards, so the last stage must be `grpo`",
         ));
     }
     let root = settle(&mut recipe, &arguments.recipe)?;
-    let stem = arguments
-        .recipe
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let stem = stem(&arguments.recipe);
     let stop = stop_flag()?;
     let mut progress = Progress::new(arguments.quiet);
     let mut figures = Vec::new();
@@ -164,20 +165,13 @@ fn control(
     progress: &mut Progress,
     stop: &std::sync::atomic::AtomicBool,
 ) -> anyhow::Result<Finished> {
-    let mut arm = recipe.clone();
-    arm.run.seed = seed;
-    let mut stage = arm.stage.remove(last);
-    if last > 0 {
-        let before = ocelli_learn::run::Run::checkpoints(&treatment.folder)?
-            .into_iter()
-            .filter(|(progress, _)| progress.stage + 1 == last)
-            .max()
-            .context("the stage before the last left no checkpoint")?;
-        arm.model.path = before.1.display().to_string();
-        arm.model.overrides = Default::default();
-    }
-    stage.algorithm.get_or_insert_default().shuffle_rewards = true;
-    arm.stage = vec![stage];
+    let start = match last {
+        0 => PathBuf::from(&recipe.model.path),
+        _ => checkpoint_before(&treatment.folder, last)?,
+    };
+    let mut arm = last_stage_alone(recipe, last, seed, &start);
+    let algorithm = &mut arm.stage[0].algorithm;
+    algorithm.get_or_insert_default().shuffle_rewards = true;
     Ok(train(
         &arm,
         &format!("{stem}-seed-{seed}-control"),
@@ -185,6 +179,57 @@ fn control(
         progress,
         stop,
     )?)
+}
+
+/// The index of the last stage, where a recipe allows it to be compared with what was before.
+fn stage_under_test(recipe: &Recipe) -> anyhow::Result<usize> {
+    let last = recipe
+        .stage
+        .len()
+        .checked_sub(1)
+        .filter(|&last| last > 0 || Path::new(&recipe.model.path).is_dir());
+    let last = last.ok_or_else(|| {
+        misuse("the recipe needs a stage before the one under test, or a checkpoint to start from")
+    })?;
+    if recipe.eval.is_none() {
+        return Err(misuse(
+            "the recipe has no [eval] table, so there is nothing to compare; say there what is measured",
+        ));
+    }
+    if recipe.stage.iter().any(|stage| stage.repeat.is_some()) {
+        return Err(misuse(
+            "the last stage is compared with the one before it, which `repeat` makes many; remove it",
+        ));
+    }
+    Ok(last)
+}
+
+/// A recipe's name.
+fn stem(recipe: &Path) -> String {
+    let stem = recipe.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
+/// The checkpoint that a run's stage `last` began with.
+fn checkpoint_before(folder: &Path, last: usize) -> anyhow::Result<PathBuf> {
+    let checkpoints = ocelli_learn::run::Run::checkpoints(folder)?.into_iter();
+    let newest = checkpoints
+        .filter(|(progress, _)| progress.stage + 1 == last)
+        .max();
+    let (_, path) = newest.context("the stage before the last left no checkpoint")?;
+    Ok(path)
+}
+
+/// The last stage by itself, from a checkpoint.
+fn last_stage_alone(recipe: &Recipe, last: usize, seed: u64, start: &Path) -> Recipe {
+    let mut arm = recipe.clone();
+    arm.run.seed = seed;
+    arm.stage = vec![arm.stage.remove(last)];
+    if last > 0 {
+        arm.model.path = start.display().to_string();
+        arm.model.overrides = Default::default();
+    }
+    arm
 }
 
 /// Each score before and after the stage of that index.
