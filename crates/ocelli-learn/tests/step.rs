@@ -181,16 +181,16 @@ fn groups(golden: &Golden, arm: &Arm, policy: &Policy, graph: &RewardGraph) -> V
         .into_iter()
         .enumerate()
         .map(|(row, prepared)| {
-            let (task, images) = (prepared.task, prepared.images);
+            let (task, media) = (prepared.task, prepared.media);
             let prompt = policy
                 .processor
-                .prompt(&task.id, &task.messages, &images)
+                .prompt(&task.id, &task.messages, &media)
                 .unwrap();
             assert_eq!(prompt.ids, golden.prompt_ids[row]);
             let shown = Segment {
                 parent: None,
                 kind: SegmentKind::Observation {
-                    images: (0..images.len()).collect(),
+                    shown: (0..media.images.len()).map(Shown::Image).collect(),
                 },
                 train_mask: vec![false; prompt.ids.len()],
                 token_ids: prompt.ids,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use ocelli_data::resize::{Filter, PassOrder, resize};
+use ocelli_data::resize::{Filter, PassOrder, resize, resize_torchvision};
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::error::ModelError;
 use ocelli_model::network::Network;
@@ -49,6 +49,7 @@ impl Policy {
                     PassOrder::PillowBefore13,
                 )
             },
+            torchvision: resize_torchvision,
         };
         let processor = Processor::from_files(&checkpoint.files, &checkpoint.config, resizers)?;
         processor.check(&checkpoint.config)?;

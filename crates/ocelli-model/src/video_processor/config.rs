@@ -1,5 +1,7 @@
 //! How a checkpoint wants its videos prepared: reading of `video_preprocessor_config.json`.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use crate::image_processor::config::{check_value, parse_nested};
@@ -116,17 +118,47 @@ struct SizeFile {
 }
 
 impl VideoProcessorConfig {
+    /// Finds the settings of a checkpoint where transformers does: under `video_processor` in `processor_config.json`, in
+    /// `video_preprocessor_config.json`, or those of pictures in `preprocessor_config.json`. `family` is the class of a file that
+    /// names none. `None` if there is no such file.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub fn from_files<'a>(
+        mut read: impl FnMut(&str) -> Result<Option<Cow<'a, [u8]>>, ProcessingError>,
+        family: VideoFamily,
+    ) -> Result<Option<Self>, ProcessingError> {
+        const NESTED: &str = "processor_config.json";
+        if let Some(bytes) = read(NESTED)? {
+            let whole: serde_json::Value = parse_nested(&bytes, "", NESTED)?;
+            if whole.get("video_processor").is_some() {
+                return Self::of_family(&bytes, NESTED, family).map(Some);
+            }
+        }
+        for file in ["video_preprocessor_config.json", "preprocessor_config.json"] {
+            if let Some(bytes) = read(file)? {
+                return Self::of_family(&bytes, file, family).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// Reads `video_preprocessor_config.json`, or an object that has its keys under `video_processor`. A file without
     /// `video_processor_type` is one of Qwen2-VL.
     ///
     /// # Errors
     /// If it is not JSON, a value has the wrong type or is impossible, or it belongs to another kind of processor.
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self, ProcessingError> {
+        Self::of_family(bytes, file, VideoFamily::Qwen2Vl)
+    }
+
+    fn of_family(bytes: &[u8], file: &str, family: VideoFamily) -> Result<Self, ProcessingError> {
         let read: VideoFile = parse_nested(bytes, "video_processor", file)?;
         let kind = read.video_processor_type.as_deref();
         let family = match kind {
-            None | Some("Qwen2VLVideoProcessor") => VideoFamily::Qwen2Vl,
-            _ => VideoFamily::Qwen3Vl,
+            None => family,
+            Some("Qwen2VLVideoProcessor") => VideoFamily::Qwen2Vl,
+            Some(_) => VideoFamily::Qwen3Vl,
         };
         let default = Self::new(family);
         let size = read.size.unwrap_or_default();
