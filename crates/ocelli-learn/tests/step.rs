@@ -10,7 +10,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use ocelli_core::{
     Call, Episode, Finish, ImageSource, Message, Outcome, Part, Picture, Purpose, Role, SeedKey,
-    Segment, SegmentKind, Task, Verdict,
+    Segment, SegmentKind, Shown, Task, Verdict,
 };
 use ocelli_learn::algorithm::AlgorithmState;
 use ocelli_learn::grpo::{Batch, LearnPlan, Learned, learn};
@@ -240,7 +240,7 @@ fn groups(golden: &Golden, arm: &Arm, policy: &Policy, graph: &RewardGraph) -> V
             Group {
                 task,
                 episodes,
-                images,
+                media,
             }
         })
         .collect()

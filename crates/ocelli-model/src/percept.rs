@@ -24,6 +24,8 @@ pub struct VideoExtent {
     pub second_per_grid: f64,
     /// Seconds from the start, one for each temporal patch.
     pub timestamps: Vec<f64>,
+    /// Seconds that the whole video lasts.
+    pub duration: f64,
 }
 
 impl Extent {

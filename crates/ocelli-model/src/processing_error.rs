@@ -37,8 +37,8 @@ pub enum ProcessingError {
 
     /// A video for a model or a folder without a way to read it.
     #[error(
-        "this model reads no videos; leave them out of the rows, give frames as pictures, or take a model of Qwen2-VL, \
-         Qwen2.5-VL or Qwen3-VL with its video_preprocessor_config.json"
+        "this model reads no videos; leave them out of the rows, give frames as pictures, or take a vision-language model \
+         with its video_preprocessor_config.json"
     )]
     NoVideos,
 

@@ -18,10 +18,12 @@ use crate::image_processor::PictureGrid;
 use crate::image_processor::splits::{SplitConfig, split_text};
 use crate::image_processor::tiles::{TileConfig, tile_text};
 use crate::mel::MelConfig;
-use crate::percept::{Extent, Percept, sound_tokens};
+use crate::percept::{Extent, Percept, VideoExtent, sound_tokens};
 use crate::placeholder::replace_placeholders;
 use crate::processing_error::ProcessingError;
 use crate::tokenizer::Tokenizer;
+use crate::video_processor::UNKNOWN_FPS;
+use crate::video_processor::squares::{SquareRules, SquareVideoConfig, film_text, frame_text};
 
 /// Resizes a picture to a width and height.
 pub type Resize = fn(&Picture, usize, usize) -> Picture;
@@ -31,13 +33,14 @@ pub type Resize = fn(&Picture, usize, usize) -> Picture;
 pub struct Resizers {
     pub bicubic: Resize,
     pub lanczos: Resize,
-    /// Bicubic, as torchvision shrinks frames of videos.
+    /// Bicubic, as torchvision resizes frames of videos.
     pub torchvision: Resize,
+    /// Lanczos', as torchvision does it.
+    pub torchvision_lanczos: Resize,
 }
 
 /// What a family does with what is shown and played to it.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a processor has one")]
 pub(crate) enum Sight {
     /// It reads text alone.
     None,
@@ -45,10 +48,12 @@ pub(crate) enum Sight {
     Tiles {
         images: TileConfig,
         squares: Squares,
+        videos: Option<SquareVideoConfig>,
     },
     Splits {
         images: SplitConfig,
         squares: Squares,
+        videos: Option<SquareVideoConfig>,
     },
     /// It hears.
     Sounds {
@@ -78,6 +83,7 @@ impl Sight {
                 wanted: "preprocessor_config.json",
             })
         };
+        let read = |name: &str| Ok(files.get(name).map(|b| Cow::from(b.as_slice())));
         match config.family {
             Family::Text => Ok(Self::None),
             Family::Qwen2Audio => {
@@ -92,13 +98,29 @@ impl Sight {
                 let (file, bytes) = settings()?;
                 let images = TileConfig::from_json(bytes, file)?;
                 let squares = Squares::of(config, images.tile, file)?;
-                Ok(Self::Tiles { images, squares })
+                let rules = SquareRules::InternVl { shift: None };
+                Ok(Self::Tiles {
+                    images,
+                    squares,
+                    videos: SquareVideoConfig::from_files(read, rules)?,
+                })
             }
             Family::SmolVlm => {
                 let (file, bytes) = settings()?;
                 let images = SplitConfig::from_json(bytes, file)?;
                 let squares = Squares::of(config, [images.square; 2], file)?;
-                Ok(Self::Splits { images, squares })
+                let longest_edge = images.longest_edge;
+                let rules = SquareRules::SmolVlm { longest_edge };
+                // Idefics3 was made for pictures alone.
+                let videos = match config.model_type.as_str() {
+                    "idefics3" => None,
+                    _ => SquareVideoConfig::from_files(read, rules)?,
+                };
+                Ok(Self::Splits {
+                    images,
+                    squares,
+                    videos,
+                })
             }
         }
     }
@@ -151,12 +173,12 @@ impl Sight {
             Self::Qwen(qwen) => {
                 return Ok(qwen.images.process(picture, resizers.bicubic)?.into());
             }
-            Self::Tiles { images, squares } => {
-                (squares, images.process(picture, resizers.bicubic)?.pixels)
-            }
-            Self::Splits { images, squares } => {
-                (squares, images.process(picture, resizers.lanczos)?.pixels)
-            }
+            Self::Tiles {
+                images, squares, ..
+            } => (squares, images.process(picture, resizers.bicubic)?.pixels),
+            Self::Splits {
+                images, squares, ..
+            } => (squares, images.process(picture, resizers.lanczos)?.pixels),
         };
         Ok(Percept {
             extent: Extent::Picture(grid),
@@ -172,7 +194,7 @@ impl Sight {
     ) -> Result<Percept, ProcessingError> {
         match self {
             Self::Qwen(qwen) => qwen.video(clip, resizers),
-            _ => Err(ProcessingError::NoVideos),
+            _ => self.square_video(clip, resizers),
         }
     }
 
@@ -185,8 +207,66 @@ impl Sight {
     ) -> Result<Extent, ProcessingError> {
         match self {
             Self::Qwen(qwen) => qwen.video_extent(total, fps, size),
-            _ => Err(ProcessingError::NoVideos),
+            _ => Ok(Extent::Video(self.frames(total, fps)?.1)),
         }
+    }
+
+    /// Squares, and how their videos are made.
+    fn square_videos(&self) -> Result<(&Squares, &SquareVideoConfig), ProcessingError> {
+        let (squares, videos) = match self {
+            Self::Tiles {
+                squares, videos, ..
+            }
+            | Self::Splits {
+                squares, videos, ..
+            } => (squares, videos),
+            _ => return Err(ProcessingError::NoVideos),
+        };
+        let videos = videos.as_ref().ok_or(ProcessingError::NoVideos)?;
+        let side = squares.side * squares.patch;
+        for found in videos.size {
+            if found != side {
+                return Err(ProcessingError::Disagree {
+                    file: "video_preprocessor_config.json or processor_config.json",
+                    key: "the side of a frame",
+                    value: found,
+                    other: format!("vision_config.image_size {side}"),
+                });
+            }
+        }
+        Ok((squares, videos))
+    }
+
+    /// Which frames of `total` are looked at where each becomes a square, and how they lie.
+    fn frames(
+        &self,
+        total: usize,
+        fps: Option<f64>,
+    ) -> Result<(Vec<usize>, VideoExtent), ProcessingError> {
+        let (squares, videos) = self.square_videos()?;
+        let indices = videos.sample(total, fps)?;
+        let rate = fps.unwrap_or(UNKNOWN_FPS);
+        let extent = VideoExtent {
+            thw: [indices.len(), squares.side, squares.side],
+            second_per_grid: total as f64 / rate / indices.len() as f64,
+            timestamps: indices.iter().map(|&n| n as f64 / rate).collect(),
+            duration: duration(total, fps),
+        };
+        Ok((indices, extent))
+    }
+
+    fn square_video(&self, clip: &Clip, resizers: &Resizers) -> Result<Percept, ProcessingError> {
+        let (squares, videos) = self.square_videos()?;
+        let (indices, extent) = self.frames(clip.frames.len(), clip.fps)?;
+        let frames: Vec<Picture> = indices.iter().map(|&n| clip.frames[n].clone()).collect();
+        let resize = match videos.rules {
+            SquareRules::InternVl { .. } => resizers.torchvision,
+            SquareRules::SmolVlm { .. } => resizers.torchvision_lanczos,
+        };
+        Ok(Percept {
+            extent: Extent::Video(extent),
+            rows: squares.patches(&videos.process(&frames, resize)?),
+        })
     }
 
     /// Samples a second that sounds must have.
@@ -233,11 +313,15 @@ impl Sight {
                     split: [0, 0],
                 });
             }
-            Self::Tiles { images, squares } => {
+            Self::Tiles {
+                images, squares, ..
+            } => {
                 let [columns, rows] = images.grid(width, height);
                 (squares, images.count(width, height), [rows, columns])
             }
-            Self::Splits { images, squares } => (
+            Self::Splits {
+                images, squares, ..
+            } => (
                 squares,
                 images.count(width, height),
                 images.grid(width, height),
@@ -278,8 +362,12 @@ impl Sight {
                 images.patch_size,
                 images.temporal_patch_size,
             ),
-            Self::Tiles { images, squares } => (images.levels, squares.patch, 1),
-            Self::Splits { images, squares } => (images.levels, squares.patch, 1),
+            Self::Tiles {
+                images, squares, ..
+            } => (images.levels, squares.patch, 1),
+            Self::Splits {
+                images, squares, ..
+            } => (images.levels, squares.patch, 1),
         };
         let [count, height, width] = grid.thw;
         let [rows, columns] = match grid.split {
@@ -333,16 +421,19 @@ impl Sight {
                 return expand(row, &ids, &sound_spans(*token, extents)?, &[placeholder]);
             }
             Self::Tiles { squares, .. } => {
-                let texts = pictures(extents)?
-                    .into_iter()
-                    .map(|grid| tile_text(grid.thw[0], squares.length));
-                replace_placeholders(row, text, "<IMG_CONTEXT>", &texts.collect::<Vec<_>>())?.into()
+                let (pictures, videos) = by_kind(extents)?;
+                let pictures = pictures.map(|grid| tile_text(grid.thw[0], squares.length));
+                let videos = videos.map(|video| frame_text(video.thw[0], squares.length));
+                let texts = [pictures.collect(), videos.collect()];
+                pictures_and_videos(row, text, "<IMG_CONTEXT>", texts)?.into()
             }
             Self::Splits { squares, .. } => {
-                let texts = pictures(extents)?
-                    .into_iter()
-                    .map(|grid| split_text(grid.split, squares.length));
-                replace_placeholders(row, text, "<image>", &texts.collect::<Vec<_>>())?.into()
+                let (pictures, videos) = by_kind(extents)?;
+                let pictures = pictures.map(|grid| split_text(grid.split, squares.length));
+                let videos = videos
+                    .map(|video| film_text(&video.timestamps, video.duration, squares.length));
+                let texts = [pictures.collect(), videos.collect()];
+                pictures_and_videos(row, text, "<image>", texts)?.into()
             }
         };
         tokenizer.encode(&replaced)
@@ -378,14 +469,51 @@ impl Sight {
     }
 }
 
-/// The grids of what is pictures alone.
-fn pictures(extents: &[Extent]) -> Result<Vec<PictureGrid>, ProcessingError> {
-    let picture = |extent: &Extent| match extent {
-        Extent::Picture(grid) => Ok(*grid),
-        Extent::Video(_) => Err(ProcessingError::NoVideos),
-        Extent::Sound { .. } => Err(ProcessingError::NoHearing),
-    };
-    extents.iter().map(picture).collect()
+/// Pictures and videos, each in order.
+fn by_kind(
+    extents: &[Extent],
+) -> Result<
+    (
+        impl Iterator<Item = &PictureGrid>,
+        impl Iterator<Item = &VideoExtent>,
+    ),
+    ProcessingError,
+> {
+    if extents
+        .iter()
+        .any(|extent| matches!(extent, Extent::Sound { .. }))
+    {
+        return Err(ProcessingError::NoHearing);
+    }
+    let pictures = extents.iter().filter_map(|extent| match extent {
+        Extent::Picture(grid) => Some(grid),
+        _ => None,
+    });
+    let videos = extents.iter().filter_map(|extent| match extent {
+        Extent::Video(video) => Some(video),
+        _ => None,
+    });
+    Ok((pictures, videos))
+}
+
+/// The text with its pictures and videos. Those of the pictures go first, since a video's text holds their placeholder.
+fn pictures_and_videos(
+    row: &str,
+    text: &str,
+    picture: &'static str,
+    [pictures, videos]: [Vec<String>; 2],
+) -> Result<String, ProcessingError> {
+    let text = replace_placeholders(row, text, picture, &pictures)?;
+    replace_placeholders(row, &text, "<video>", &videos)
+}
+
+/// Seconds that a video lasts.
+fn duration(total: usize, fps: Option<f64>) -> f64 {
+    match fps {
+        Some(fps) => total as f64 / fps,
+        // As transformers, which then takes the last frame's time.
+        None => total.saturating_sub(1) as f64 / UNKNOWN_FPS,
+    }
 }
 
 fn sound_spans(token: u32, extents: &[Extent]) -> Result<Vec<Span>, ProcessingError> {

@@ -234,6 +234,7 @@ fn files_of_different_models_are_refused_by_name() {
             bicubic: same,
             lanczos: same,
             torchvision: same,
+            torchvision_lanczos: same,
         };
         let processor = ocelli_model::processor::Processor::from_files(&files, &config, resizers);
         processor.unwrap().check(&config)

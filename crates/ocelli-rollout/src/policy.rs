@@ -49,7 +49,12 @@ impl Policy {
                     PassOrder::PillowBefore13,
                 )
             },
-            torchvision: resize_torchvision,
+            torchvision: |picture, width, height| {
+                resize_torchvision(picture, width, height, Filter::Bicubic)
+            },
+            torchvision_lanczos: |picture, width, height| {
+                resize_torchvision(picture, width, height, Filter::Lanczos)
+            },
         };
         let processor = Processor::from_files(&checkpoint.files, &checkpoint.config, resizers)?;
         processor.check(&checkpoint.config)?;

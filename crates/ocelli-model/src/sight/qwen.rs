@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ocelli_core::{Clip, Picture};
 
-use super::Resizers;
+use super::{Resizers, duration};
 use crate::config::{Family, ModelConfig, TowerConfig};
 use crate::expander::{Span, VIDEO_PAD, expand, rope_index};
 use crate::image_processor::ImageProcessorConfig;
@@ -77,6 +77,7 @@ impl QwenSight {
             thw: videos.grid(indices.len(), width, height)?,
             second_per_grid: videos.second_per_grid(indices.len(), total, fps),
             timestamps: videos.timestamps(&indices, fps),
+            duration: duration(total, fps),
         };
         Ok((indices, extent))
     }

@@ -125,22 +125,12 @@ impl VideoProcessorConfig {
     /// # Errors
     /// As [`Self::from_json`].
     pub fn from_files<'a>(
-        mut read: impl FnMut(&str) -> Result<Option<Cow<'a, [u8]>>, ProcessingError>,
+        read: impl FnMut(&str) -> Result<Option<Cow<'a, [u8]>>, ProcessingError>,
         family: VideoFamily,
     ) -> Result<Option<Self>, ProcessingError> {
-        const NESTED: &str = "processor_config.json";
-        if let Some(bytes) = read(NESTED)? {
-            let whole: serde_json::Value = parse_nested(&bytes, "", NESTED)?;
-            if whole.get("video_processor").is_some() {
-                return Self::of_family(&bytes, NESTED, family).map(Some);
-            }
-        }
-        for file in ["video_preprocessor_config.json", "preprocessor_config.json"] {
-            if let Some(bytes) = read(file)? {
-                return Self::of_family(&bytes, file, family).map(Some);
-            }
-        }
-        Ok(None)
+        settings(read)?
+            .map(|(bytes, file)| Self::of_family(&bytes, file, family))
+            .transpose()
     }
 
     /// Reads `video_preprocessor_config.json`, or an object that has its keys under `video_processor`. A file without
@@ -249,6 +239,29 @@ impl VideoProcessorConfig {
             "no deviation may be zero",
         )
     }
+}
+
+/// The contents of a file and its name.
+type Settings<'a> = (Cow<'a, [u8]>, &'static str);
+
+/// The file that says how videos are prepared: `processor_config.json` if it has a `video_processor`, else
+/// `video_preprocessor_config.json`, else `preprocessor_config.json`.
+pub(super) fn settings<'a>(
+    mut read: impl FnMut(&str) -> Result<Option<Cow<'a, [u8]>>, ProcessingError>,
+) -> Result<Option<Settings<'a>>, ProcessingError> {
+    const NESTED: &str = "processor_config.json";
+    if let Some(bytes) = read(NESTED)? {
+        let whole: serde_json::Value = parse_nested(&bytes, "", NESTED)?;
+        if whole.get("video_processor").is_some() {
+            return Ok(Some((bytes, NESTED)));
+        }
+    }
+    for file in ["video_preprocessor_config.json", "preprocessor_config.json"] {
+        if let Some(bytes) = read(file)? {
+            return Ok(Some((bytes, file)));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ def internvl():
     from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
     images = GotOcr2ImageProcessorPil(size={"height": 24, "width": 24}, max_patches=4, crop_to_patches=True)
     processor = tf.InternVLProcessor(image_processor=images, tokenizer=tok, image_seq_length=4, chat_template=INTERN,
-                                     video_processor=tf.InternVLVideoProcessor(size={"height": 24, "width": 24}))
+                                     video_processor=tf.InternVLVideoProcessor(size={"height": 24, "width": 24}, num_frames=4))
     return tf.InternVLForConditionalGeneration, config, processor
 
 
@@ -157,7 +157,8 @@ def smolvlm():
     from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
     images = SmolVLMImageProcessorPil(size={"longest_edge": 48}, max_image_size={"longest_edge": 24})
     processor = tf.SmolVLMProcessor(image_processor=images, tokenizer=tok, image_seq_len=4, chat_template=SMOL,
-                                    video_processor=tf.SmolVLMVideoProcessor())
+                                    video_processor=tf.SmolVLMVideoProcessor(
+                                        size={"longest_edge": 40}, max_image_size={"longest_edge": 24}, fps=2, num_frames=5))
     return tf.SmolVLMForConditionalGeneration, config, processor
 
 
@@ -209,7 +210,9 @@ def noise(kind, count):
 # What is shown and played before the question.
 VIDEOS = [[clip(9, 61, 47, 4.0)], [still(0), clip(6, 40, 50, 3.0), still(1), clip(13, 30, 30, 6.0)], [clip(5, 48, 36, 2.5)] * 2]
 SOUNDS = [[noise("chirp", 9000)], [noise("noise", 4321), noise("tone", 31999)], [noise("chirp", 40000)]]
-MEDIA = {"qwen2_vl": VIDEOS, "qwen2_5_vl": VIDEOS, "qwen3_vl": VIDEOS, "qwen2_audio": SOUNDS}
+# SmolVLM's processor takes either pictures or videos, and all videos of a prompt must have as many frames.
+FILMS = [[clip(9, 61, 47, 4.0)], [clip(140, 40, 50, 7.0)], [clip(7, 30, 30, 3.0)]]
+MEDIA = {"internvl": VIDEOS, "smolvlm": FILMS, "qwen2_vl": VIDEOS, "qwen2_5_vl": VIDEOS, "qwen3_vl": VIDEOS, "qwen2_audio": SOUNDS}
 QUESTIONS = [QUESTION, "What happens?", "How many are there?", "Name it.", "Count slowly.", "Who is it?", "When?", "And why?"]
 
 
@@ -225,16 +228,19 @@ def sound(kind, count):
 def show(processor, shown, question):
     content = [{"type": part["type"]} | ({"audio": ""} if part["type"] == "audio" else {}) for part in shown]
     messages = [{"role": "user", "content": content + [{"type": "text", "text": question}]}]
-    prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    # SmolVLM's processor has a template of its own for videos, which goes before the folder's unless that is asked for.
+    prompt = processor.apply_chat_template(messages, chat_template=processor.chat_template, add_generation_prompt=True,
+                                           tokenize=False)
     of = lambda kind: [part for part in shown if part["type"] == kind]
     given = {"text": [prompt], "return_tensors": "pt", "add_special_tokens": False}
     if of("image"):
         given["images"] = [Image.fromarray(source(p["width"], p["height"], p["seed"])) for p in of("image")]
     if of("video"):
         given["videos"] = [np.stack([source(p["width"], p["height"], n) for n in range(p["frames"])]) for p in of("video")]
-        metadata = [tf.video_utils.VideoMetadata(total_num_frames=p["frames"], fps=p["fps"]) for p in of("video")]
+        metadata = [tf.video_utils.VideoMetadata(total_num_frames=p["frames"], fps=p["fps"], duration=p["frames"] / p["fps"])
+                    for p in of("video")]
         # Rows of their own: with one rate or size they would be one batch, and all resized alike anyway.
-        given |= {"video_metadata": metadata, "do_sample_frames": bool(processor.video_processor.fps)}
+        given |= {"video_metadata": metadata, "do_sample_frames": bool(processor.video_processor.fps or processor.video_processor.num_frames)}
     if of("audio"):
         given |= {"audio": [sound(p["kind"], p["count"]) for p in of("audio")], "sampling_rate": 16000}
     return processor(**given)

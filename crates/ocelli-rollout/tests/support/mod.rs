@@ -13,27 +13,27 @@ use ocelli_rollout::generate::{Request, TokenRules, generate};
 use ocelli_rollout::{Policy, SamplingParams};
 use serde_json::Value;
 
-pub fn folder(family: &str) -> PathBuf {
+pub(crate) fn folder(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(family)
 }
 
-pub fn read(family: &str, file: &str) -> Value {
+pub(crate) fn read(family: &str, file: &str) -> Value {
     serde_json::from_slice(&std::fs::read(folder(family).join(file)).unwrap()).unwrap()
 }
 
-pub fn number(value: &Value) -> usize {
+pub(crate) fn number(value: &Value) -> usize {
     value.as_u64().unwrap() as usize
 }
 
-pub fn numbers(value: &Value) -> Vec<u32> {
+pub(crate) fn numbers(value: &Value) -> Vec<u32> {
     let list = value.as_array().unwrap().iter();
     list.map(|n| n.as_u64().unwrap() as u32).collect()
 }
 
 /// The picture that `source` in `ocelli-model/tests/golden/formula_picture.py` makes.
-pub fn picture(width: usize, height: usize, seed: usize) -> Picture {
+pub(crate) fn picture(width: usize, height: usize, seed: usize) -> Picture {
     let mut rgb = Vec::with_capacity(width * height * 3);
     for y in seed * 5..seed * 5 + height {
         for x in seed * 13..seed * 13 + width {
@@ -53,7 +53,7 @@ pub fn picture(width: usize, height: usize, seed: usize) -> Picture {
 }
 
 /// The sound that `sound` in `ocelli-model/tests/golden/make_mel.py` makes.
-pub fn sound(kind: &str, count: usize) -> Sound {
+pub(crate) fn sound(kind: &str, count: usize) -> Sound {
     let value = |n: i64| match kind {
         "noise" => ((n * 7919 + n * n * 31) % 4093 - 2046) as f64 / 4096.0,
         _ => {
@@ -67,7 +67,7 @@ pub fn sound(kind: &str, count: usize) -> Sound {
     }
 }
 
-pub fn policy(family: &str) -> Policy {
+pub(crate) fn policy(family: &str) -> Policy {
     let device = Device::flex();
     let checkpoint =
         Checkpoint::load(&folder(family), &device).unwrap_or_else(|e| panic!("{family}: {e}"));
@@ -75,7 +75,12 @@ pub fn policy(family: &str) -> Policy {
 }
 
 /// The most likely answer of so many tokens.
-pub fn greedy(policy: &Policy, context: Context, length: usize, banned: Vec<u32>) -> Vec<u32> {
+pub(crate) fn greedy(
+    policy: &Policy,
+    context: Context,
+    length: usize,
+    banned: Vec<u32>,
+) -> Vec<u32> {
     let rules = TokenRules {
         stop: Vec::new(),
         banned,
