@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FrameSizes, Message, Task, Verdict};
+use crate::{FrameSizes, Message, Shown, Task, Verdict};
 
 /// Something a policy does to its env. Answers and tool uses are the same thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,8 +29,11 @@ pub enum Finish {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SegmentKind {
-    /// Shown to the policy. `images` are indices into the env's pictures, in order of appearance.
-    Observation { images: Vec<usize> },
+    /// Shown to the policy: which of the env's pictures, videos and sounds, in order of appearance.
+    Observation {
+        #[serde(rename = "images")]
+        shown: Vec<Shown>,
+    },
     /// Sampled by the policy.
     Decision {
         /// Log-probability of each token under the policy that sampled it; as long as `token_ids`.

@@ -56,6 +56,16 @@ impl From<StoredSource> for ImageSource {
     }
 }
 
+/// Where a task's video comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VideoSource {
+    /// A folder of frames, an animation, or a video file, resolved against the data set's folder.
+    pub path: PathBuf,
+    /// Frames a second, where the row says it: for folders, which don't, and in place of what a file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fps: Option<f64>,
+}
+
 /// What a right answer is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,6 +86,12 @@ pub struct Task {
     /// The pictures that `Part::Image` indices point into. Episode records keep the files' names only.
     #[serde(default)]
     pub images: Vec<ImageSource>,
+    /// The videos that `Part::Video` indices point into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub videos: Vec<VideoSource>,
+    /// The sound files that `Part::Audio` indices point into, resolved against the data set's folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audios: Vec<PathBuf>,
     pub target: Option<Target>,
     /// A demonstration of a whole model turn, for supervised stages.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! The frames of videos: from a folder of pictures, from an animated GIF or WebP, or from any video by way of ffmpeg.
+//! The frames of videos: from a folder of pictures, from an animated GIF, WebP or PNG, or from any video by way of ffmpeg.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Cursor, Read};
@@ -6,25 +6,91 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use image::codecs::gif::GifDecoder;
+use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{AnimationDecoder, ImageFormat};
-use ocelli_core::Picture;
+use ocelli_core::{Clip, Picture, VideoSource};
 
-use crate::decode::{decode_picture, decode_picture_bytes, picture_size_bytes};
+use crate::decode::{decode_picture, decode_picture_bytes, picture_size, picture_size_bytes};
 use crate::error::DataError;
-
-/// Frames in order of time, all of one size.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Clip {
-    pub frames: Vec<Picture>,
-    /// Frames a second, if the source says so.
-    pub fps: Option<f64>,
-}
 
 /// Most pixels of all frames together; a pixel takes three bytes.
 const MAX_CLIP_PIXELS: usize = 1_000_000_000;
 /// File names that count as frames in a folder.
 const FRAME_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "gif", "webp", "bmp"];
+
+/// The video that a row names, whose frames a second, if it gives any, count instead of the file's. A folder holds frames; GIF,
+/// WebP and PNG are read here, everything else by ffmpeg.
+///
+/// # Errors
+/// If it cannot be read, has no frames or too many, or needs ffmpeg and that is not there.
+pub fn open_clip(source: &VideoSource) -> Result<Clip, DataError> {
+    let path = &source.path;
+    let clip = if path.is_dir() {
+        clip_from_folder(path)?
+    } else if is_animation(path)? {
+        let bytes = fs::read(path).map_err(|error| DataError::read(path, error))?;
+        clip_from_animation(&bytes, &path.display().to_string())?
+    } else {
+        clip_from_video(path)?
+    };
+    Ok(Clip {
+        fps: source.fps.or(clip.fps),
+        ..clip
+    })
+}
+
+/// Number, rate, width and height of a video's frames. Of a folder only one frame's header is read; `None` for what ffmpeg would
+/// have to decode.
+///
+/// # Errors
+/// As [`open_clip`].
+pub fn measure_clip(source: &VideoSource) -> Result<Option<ClipSize>, DataError> {
+    let path = &source.path;
+    if path.is_dir() {
+        let paths = frame_paths(path)?;
+        let Some(first) = paths.first() else {
+            return Err(no_frames(&path.display().to_string()));
+        };
+        let (width, height) = picture_size(first)?;
+        return Ok(Some(ClipSize {
+            frames: paths.len(),
+            fps: source.fps,
+            size: [width, height],
+        }));
+    }
+    if !is_animation(path)? {
+        return Ok(None);
+    }
+    let clip = open_clip(source)?;
+    let size = clip.frames.first().map_or((0, 0), Picture::size);
+    Ok(Some(ClipSize {
+        frames: clip.frames.len(),
+        fps: clip.fps,
+        size: size.into(),
+    }))
+}
+
+/// Number, rate and size of a video's frames.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClipSize {
+    pub frames: usize,
+    pub fps: Option<f64>,
+    /// Width and height.
+    pub size: [usize; 2],
+}
+
+/// Whether a file begins as a GIF, WebP or PNG.
+fn is_animation(path: &Path) -> Result<bool, DataError> {
+    let read = |source| DataError::read(path, source);
+    let mut start = Vec::new();
+    let file = fs::File::open(path).map_err(read)?;
+    file.take(16).read_to_end(&mut start).map_err(read)?;
+    Ok(matches!(
+        image::guess_format(&start),
+        Ok(ImageFormat::Gif | ImageFormat::WebP | ImageFormat::Png)
+    ))
+}
 
 /// The pictures in `folder`, in the order of their names, where runs of digits count as numbers: `f2.png` comes before
 /// `f10.png`.
@@ -32,6 +98,14 @@ const FRAME_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "gif", "webp", "bmp"];
 /// # Errors
 /// If the folder or a picture cannot be read, there is none, or they differ in size.
 pub fn clip_from_folder(folder: &Path) -> Result<Clip, DataError> {
+    let mut clip = Growing::default();
+    for path in &frame_paths(folder)? {
+        clip.push(decode_picture(path)?, &path.display().to_string())?;
+    }
+    clip.finish(None, &folder.display().to_string())
+}
+
+fn frame_paths(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let entries = fs::read_dir(folder).map_err(|source| DataError::read(folder, source))?;
     let mut paths: Vec<PathBuf> = entries
         .map(|entry| entry.map(|e| e.path()))
@@ -45,11 +119,7 @@ pub fn clip_from_folder(folder: &Path) -> Result<Clip, DataError> {
         FRAME_ENDINGS.contains(&ending.to_ascii_lowercase().as_str())
     });
     paths.sort_by_cached_key(|path| name_key(path));
-    let mut clip = Growing::default();
-    for path in &paths {
-        clip.push(decode_picture(path)?, &path.display().to_string())?;
-    }
-    clip.finish(None, &folder.display().to_string())
+    Ok(paths)
 }
 
 /// Text and numbers of a file name in turn, then the name itself for names that differ in leading zeros.
@@ -72,7 +142,7 @@ fn name_key(path: &Path) -> (Vec<(String, u128)>, PathBuf) {
     (parts, path.to_owned())
 }
 
-/// The frames of a GIF or WebP file, whose contents are `bytes`, as they are shown; a picture that does not move is a clip
+/// The frames of a GIF, WebP or PNG file, whose contents are `bytes`, as they are shown; a picture that does not move is a clip
 /// of one frame. `name` is for errors. Frames a second are those of the mean time between frames.
 ///
 /// # Errors
@@ -98,10 +168,19 @@ pub fn clip_from_animation(bytes: &[u8], name: &str) -> Result<Clip, DataError> 
             }
             decoder.into_frames()
         }
+        ImageFormat::Png => {
+            let decoder = PngDecoder::new(source).map_err(damaged)?;
+            if !decoder.is_apng().map_err(damaged)? {
+                let mut clip = Growing::default();
+                clip.push(decode_picture_bytes(bytes, name)?, name)?;
+                return clip.finish(None, name);
+            }
+            decoder.apng().map_err(damaged)?.into_frames()
+        }
         _ => {
             return Err(DataError::picture(
                 name,
-                "not an animated GIF or WebP: convert it, or give its frames as a folder of pictures",
+                "not an animated GIF, WebP or PNG: convert it, or give its frames as a folder of pictures",
             ));
         }
     };
@@ -238,6 +317,10 @@ fn read_ppm_frames(mut source: impl BufRead, name: &str) -> Result<Growing, Data
     }
 }
 
+fn no_frames(name: &str) -> DataError {
+    DataError::picture(name, "there are no frames in it")
+}
+
 /// Frames that come one by one.
 #[derive(Default)]
 struct Growing {
@@ -275,7 +358,7 @@ impl Growing {
 
     fn finish(self, fps: Option<f64>, name: &str) -> Result<Clip, DataError> {
         if self.frames.is_empty() {
-            return Err(DataError::picture(name, "there are no frames in it"));
+            return Err(no_frames(name));
         }
         Ok(Clip {
             frames: self.frames,
@@ -334,16 +417,57 @@ mod tests {
         // As a picture, the first frame counts.
         let still = decode_picture_bytes(&gif(&[85, 0], 250), "a.gif").unwrap();
         assert_eq!(still, plain(3, 85));
-        for bytes in [
-            &b""[..],
-            &encode_png(&plain(3, 1)),
-            &gif(&[0, 85], 10)[..40],
-        ] {
+        for bytes in [&b""[..], b"BM no bitmap", &gif(&[0, 85], 10)[..40]] {
             let text = clip_from_animation(bytes, "clips/a.gif")
                 .unwrap_err()
                 .to_string();
             assert!(text.starts_with("clips/a.gif: "), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_row_names_is_opened_and_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = |name: &str, fps| VideoSource {
+            path: folder.path().join(name),
+            fps,
+        };
+        fs::create_dir(folder.path().join("clip")).unwrap();
+        for n in 0..3 {
+            let path = folder.path().join(format!("clip/{n}.png"));
+            fs::write(path, encode_png(&plain(3, n))).unwrap();
+        }
+        fs::write(folder.path().join("a.gif"), gif(&[0, 85], 500)).unwrap();
+        fs::write(folder.path().join("still.png"), encode_png(&plain(5, 7))).unwrap();
+        for (name, given, frames, fps, width) in [
+            ("clip", None, 3, None, 3),
+            ("clip", Some(2.0), 3, Some(2.0), 3),
+            ("a.gif", None, 2, Some(2.0), 3),
+            ("a.gif", Some(8.0), 2, Some(8.0), 3),
+            ("still.png", None, 1, None, 5),
+        ] {
+            let size = measure_clip(&source(name, given)).unwrap().unwrap();
+            assert_eq!((size.frames, size.fps), (frames, fps), "{name}");
+            assert_eq!(size.size, [width, 2], "{name}");
+            let clip = open_clip(&source(name, given)).unwrap();
+            assert_eq!((clip.frames.len(), clip.fps), (frames, fps), "{name}");
+        }
+        fs::write(folder.path().join("a.mp4"), "no video").unwrap();
+        assert_eq!(measure_clip(&source("a.mp4", None)).unwrap(), None);
+        fs::create_dir(folder.path().join("empty")).unwrap();
+        assert!(measure_clip(&source("empty", None)).is_err());
+        assert!(open_clip(&source("nowhere.gif", None)).is_err());
+    }
+
+    /// Two frames of 1x1 pixels, red then blue, half a second each, as Pillow 13 writes them.
+    const ANIMATED_PNG: &[u8] = include_bytes!("../tests/golden/two_frames.png");
+
+    #[test]
+    fn animated_pngs_have_frames_and_a_rate() {
+        let clip = clip_from_animation(ANIMATED_PNG, "a.png").unwrap();
+        assert_eq!((clip.frames.len(), clip.fps), (2, Some(2.0)));
+        assert_eq!(clip.frames[0].rgb(), [255, 0, 0]);
+        assert_eq!(clip.frames[1].rgb(), [0, 0, 255]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | question | `problem`, a text with `<image>` | `prompt`, messages with `<image>` | `prompt`, a text or messages |
 //! | pictures | `images` | `images` | `image` or `images` |
+//! | videos, sounds | `video` or `videos`, `audio` or `audios`, and `<video>`, `<audio>` | the same | the same, parts of messages |
 //! | answer | `answer` | `reward_model.ground_truth` | `solution` or `answer` |
 //! | pair | | | `chosen` and `rejected`, texts or messages |
 //! | tags | all other columns | the same, and each field of `extra_info` | all other columns |
@@ -12,21 +13,18 @@
 //! (`prepare_multimodal_messages`).
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ocelli_core::{BoundingBox, Role, Target};
+use ocelli_core::{BoundingBox, Role, Target, VideoSource};
 use serde_json::Value;
 
 use crate::box_text::parse_box;
 use crate::cell::{Cell, Columns};
 use crate::config::{Answers, DataConfig, Format};
-use crate::conversation::MARKER;
+use crate::conversation::{Markers, OBJECTS, WRITTEN};
 use crate::format_prompt::FormatPrompt;
+use crate::media_column::{take_sounds, take_videos};
 use crate::picture_column::{RowPicture, pictures};
-
-/// Stands for a picture in TRL's messages, whose texts are texts and hold no markers. U+FFFC is Unicode's own sign for an
-/// object in a text.
-const OBJECT: &str = "\u{fffc}";
 
 /// How columns are read.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +41,14 @@ pub(crate) struct Layout<'a> {
 /// What a row holds, whatever its layout.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Draft {
-    /// The conversation up to the model's turn, with `marker` where a picture goes.
+    /// The conversation up to the model's turn, with one of `markers` where a picture, video or sound goes.
     pub(crate) turns: Vec<(Role, String)>,
-    pub(crate) marker: &'static str,
+    pub(crate) markers: Markers,
     /// The last human turn as written, without markers.
     pub(crate) question: String,
     pub(crate) pictures: Vec<RowPicture>,
+    pub(crate) videos: Vec<VideoSource>,
+    pub(crate) sounds: Vec<PathBuf>,
     pub(crate) target: Option<Target>,
     /// The answer as written.
     pub(crate) answer: Option<String>,
@@ -157,6 +157,8 @@ impl Layout<'_> {
         let answer_key = self.config.answer_key.as_deref().unwrap_or("answer");
         let image_key = self.config.image_key.as_deref().unwrap_or("images");
         let pictures = self.pictures(&mut columns, image_key, self.config.image_key.is_some())?;
+        let videos = take_videos(&mut columns, self.image_dir)?;
+        let sounds = take_sounds(&mut columns, self.image_dir)?;
         let written = match need(&mut columns, prompt_key, "prompt_key")? {
             Cell::Text(text) => text,
             other => {
@@ -173,10 +175,12 @@ impl Layout<'_> {
             None => written.clone(),
         };
         Ok(Draft {
-            question: question(&written, MARKER),
+            question: WRITTEN.strip(&written),
             turns: vec![(Role::User, put)],
-            marker: MARKER,
+            markers: WRITTEN,
             pictures,
+            videos,
+            sounds,
             target: Some(target),
             answer: Some(answer),
             pair: None,
@@ -188,8 +192,10 @@ impl Layout<'_> {
         let prompt_key = self.config.prompt_key.as_deref().unwrap_or("prompt");
         let image_key = self.config.image_key.as_deref().unwrap_or("images");
         let pictures = self.pictures(&mut columns, image_key, self.config.image_key.is_some())?;
+        let videos = take_videos(&mut columns, self.image_dir)?;
+        let sounds = take_sounds(&mut columns, self.image_dir)?;
         let turns = match need(&mut columns, prompt_key, "prompt_key")? {
-            Cell::List(messages) => turns(prompt_key, messages, MARKER)?,
+            Cell::List(messages) => turns(prompt_key, messages, &WRITTEN)?,
             other => {
                 return Err(format!(
                     "`{prompt_key}` is {}, where verl has a list of messages: name another column with \
@@ -225,10 +231,12 @@ impl Layout<'_> {
         labels.add("reward_model.", reward_model);
         labels.add("", columns);
         Ok(Draft {
-            question: last_question(&turns, MARKER),
+            question: last_question(&turns, &WRITTEN),
             turns,
-            marker: MARKER,
+            markers: WRITTEN,
             pictures,
+            videos,
+            sounds,
             target: Some(target),
             answer: Some(answer),
             pair: None,
@@ -243,17 +251,20 @@ impl Layout<'_> {
             _ => "images",
         };
         let pictures = self.pictures(&mut columns, key, false)?;
+        let videos = take_videos(&mut columns, self.image_dir)?;
+        let sounds = take_sounds(&mut columns, self.image_dir)?;
         let mut turns = match need(&mut columns, "prompt", "format")? {
             Cell::Text(text) => {
-                if !self.named && !pictures.is_empty() && text.contains(MARKER) {
+                if !self.named && !pictures.is_empty() && text.contains(WRITTEN.image) {
                     return Err(format!(
-                        "`prompt` has `{MARKER}` in it, which TRL takes for text: set `data.format` to `easy-r1` with \
-                         `prompt_key = \"prompt\"` if a picture goes there, or to `trl` if not"
+                        "`prompt` has `{}` in it, which TRL takes for text: set `data.format` to `easy-r1` with \
+                         `prompt_key = \"prompt\"` if a picture goes there, or to `trl` if not",
+                        WRITTEN.image
                     ));
                 }
                 vec![(Role::User, text)]
             }
-            Cell::List(messages) => turns("prompt", messages, OBJECT)?,
+            Cell::List(messages) => turns("prompt", messages, &OBJECTS)?,
             other => {
                 return Err(format!(
                     "`prompt` is {}: give a text or a list of messages",
@@ -262,11 +273,7 @@ impl Layout<'_> {
             }
         };
         // Without places of their own, TRL shows all pictures at the start of the first human turn.
-        if crate::conversation::markers(&turns, OBJECT) == 0
-            && let Some((_, first)) = turns.iter_mut().find(|(role, _)| *role == Role::User)
-        {
-            first.insert_str(0, &OBJECT.repeat(pictures.len()));
-        }
+        OBJECTS.put_first(&mut turns, [pictures.len(), videos.len(), sounds.len()]);
         let truth = match &self.config.answer_key {
             Some(key) => Some(need(&mut columns, key, "answer_key")?),
             None => columns.take("solution").or_else(|| columns.take("answer")),
@@ -296,10 +303,12 @@ impl Layout<'_> {
             }
         };
         Ok(Draft {
-            question: last_question(&turns, OBJECT),
+            question: last_question(&turns, &OBJECTS),
             turns,
-            marker: OBJECT,
+            markers: OBJECTS,
             pictures,
+            videos,
+            sounds,
             target,
             answer,
             pair,
@@ -313,17 +322,6 @@ impl Layout<'_> {
         key: &str,
         required: bool,
     ) -> Result<Vec<RowPicture>, String> {
-        for key in ["video", "videos"] {
-            match columns.take(key) {
-                None => {}
-                Some(Cell::List(videos)) if videos.is_empty() => {}
-                Some(_) => {
-                    return Err(format!(
-                        "`{key}` holds a video, which is not read: leave such rows out"
-                    ));
-                }
-            }
-        }
         if required && !columns.has(key) {
             return Err(missing(columns, key, "image_key"));
         }
@@ -395,7 +393,7 @@ fn model_turn(columns: &mut Columns, key: &str) -> Result<Option<String>, String
     match columns.take(key) {
         None => Ok(None),
         Some(Cell::Text(text)) => Ok(Some(text)),
-        Some(Cell::List(messages)) => match turns(key, messages, OBJECT)?.as_slice() {
+        Some(Cell::List(messages)) => match turns(key, messages, &OBJECTS)?.as_slice() {
             [(Role::Assistant, text)] => Ok(Some(text.clone())),
             _ => Err(format!(
                 "`{key}` is not one message of the assistant: leave the prompt to `prompt`, and give a text or one message"
@@ -408,18 +406,14 @@ fn model_turn(columns: &mut Columns, key: &str) -> Result<Option<String>, String
     }
 }
 
-fn question(text: &str, marker: &str) -> String {
-    text.replace(marker, "").trim().to_owned()
-}
-
-fn last_question(turns: &[(Role, String)], marker: &str) -> String {
+fn last_question(turns: &[(Role, String)], markers: &Markers) -> String {
     turns
         .last()
-        .map_or_else(String::new, |(_, text)| question(text, marker))
+        .map_or_else(String::new, |(_, text)| markers.strip(text))
 }
 
-/// Messages to turns: a text stands as it is, a list of parts is joined, with `marker` for a picture.
-fn turns(key: &str, messages: Vec<Cell>, marker: &str) -> Result<Vec<(Role, String)>, String> {
+/// Messages to turns: a text stands as it is, a list of parts is joined, with `markers` for what is shown.
+fn turns(key: &str, messages: Vec<Cell>, markers: &Markers) -> Result<Vec<(Role, String)>, String> {
     let turn = |(number, message): (usize, Cell)| {
         let number = number + 1;
         let Cell::Struct(mut fields) = message else {
@@ -443,7 +437,7 @@ fn turns(key: &str, messages: Vec<Cell>, marker: &str) -> Result<Vec<(Role, Stri
         };
         let content = match fields.take("content") {
             Some(Cell::Text(text)) => text,
-            Some(Cell::List(parts)) => joined(parts, marker)
+            Some(Cell::List(parts)) => joined(parts, markers)
                 .map_err(|problem| format!("message {number} of `{key}` {problem}"))?,
             _ => {
                 return Err(format!(
@@ -456,14 +450,16 @@ fn turns(key: &str, messages: Vec<Cell>, marker: &str) -> Result<Vec<(Role, Stri
     messages.into_iter().enumerate().map(turn).collect()
 }
 
-fn joined(parts: Vec<Cell>, marker: &str) -> Result<String, String> {
+fn joined(parts: Vec<Cell>, markers: &Markers) -> Result<String, String> {
     let mut text = String::new();
     for part in parts {
         let Cell::Struct(mut fields) = part else {
             return Err("has a part that is no {\"type\": …}: write it as one".into());
         };
         match (fields.take("type"), fields.take("text")) {
-            (Some(Cell::Text(kind)), _) if kind == "image" => text.push_str(marker),
+            (Some(Cell::Text(kind)), _) if kind == "image" => text.push_str(markers.image),
+            (Some(Cell::Text(kind)), _) if kind == "video" => text.push_str(markers.video),
+            (Some(Cell::Text(kind)), _) if kind == "audio" => text.push_str(markers.audio),
             (Some(Cell::Text(kind)), Some(Cell::Text(piece))) if kind == "text" => {
                 text.push_str(&piece);
             }
@@ -472,7 +468,7 @@ fn joined(parts: Vec<Cell>, marker: &str) -> Result<String, String> {
             }
             (Some(Cell::Text(kind)), _) => {
                 return Err(format!(
-                    "has a part of type `{kind}`: only `text` and `image` are read"
+                    "has a part of type `{kind}`: only `text`, `image`, `video` and `audio` are read"
                 ));
             }
             _ => return Err("has a part without `type`: add it".into()),

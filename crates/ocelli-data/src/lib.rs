@@ -25,12 +25,14 @@ pub mod frames;
 mod json_rows;
 pub mod label_noise;
 mod layout;
+mod media_column;
 pub mod mixture;
 pub mod order;
 mod parquet_rows;
 mod picture_column;
 pub mod pointing;
 pub mod pool;
+pub mod resample;
 pub mod resize;
 pub mod shapes;
 mod shift;
@@ -53,13 +55,16 @@ pub use decode::{
 };
 pub use difficulty::Difficulty;
 pub use error::DataError;
-pub use frames::{Clip, clip_from_animation, clip_from_folder, clip_from_video};
+pub use frames::{
+    ClipSize, clip_from_animation, clip_from_folder, clip_from_video, measure_clip, open_clip,
+};
 pub use label_noise::LabelNoise;
 pub use order::epoch_order;
 pub use pointing::PointingConfig;
 pub use pool::{Arrangement, Pool};
+pub use resample::{resample, resampled_length};
 pub use resize::{Filter, PassOrder, resize, resize_bicubic, resize_torchvision};
-pub use sound::{Sound, read_wav};
+pub use sound::{measure_wav, read_wav};
 pub use source::{load, load_with};
 pub use sources::{DataSources, load_sources};
 pub use suggest::suggest;

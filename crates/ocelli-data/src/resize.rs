@@ -97,15 +97,20 @@ pub fn resize(
     Picture::new(width, height, rgb)
 }
 
-/// `picture` resized to `width` × `height` pixels with the bicubic filter, bit for bit as torchvision does it on bytes with
-/// `antialias`, on x86 processors with AVX2: horizontal first, weights of 16 bits. Videos of Qwen-VL are made so.
+/// `picture` resized to `width` × `height` pixels, bit for bit as torchvision does it on bytes with `antialias`, on x86
+/// processors with AVX2: horizontal first, weights of 16 bits. Videos are made so.
 ///
 /// # Panics
 /// As [`resize`].
-pub fn resize_torchvision(picture: &Picture, width: usize, height: usize) -> Picture {
+pub fn resize_torchvision(
+    picture: &Picture,
+    width: usize,
+    height: usize,
+    filter: Filter,
+) -> Picture {
     assert!(width > 0 && height > 0, "resizing to {width}x{height}");
     let (old_width, old_height) = picture.size();
-    let axis = |old, new| Axis::torchvision(&windows(Filter::Bicubic, old, new));
+    let axis = |old, new| Axis::torchvision(&windows(filter, old, new));
     let between = resize_rows(picture.rgb(), old_width, &axis(old_width, width));
     let rgb = resize_columns(&between, width, &axis(old_height, height));
     Picture::new(width, height, rgb)

@@ -122,10 +122,7 @@ pub(crate) fn coordinates(task: &Task) -> Option<&str> {
         None => task.demonstration.as_deref(),
     };
     let questions = task.messages.iter().flat_map(|message| &message.content);
-    let questions = questions.filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
+    let questions = questions.filter_map(Part::as_text);
     answer.into_iter().chain(questions).find_map(numbers)
 }
 

@@ -3,16 +3,9 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use crate::error::DataError;
+use ocelli_core::Sound;
 
-/// Sound in one channel.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sound {
-    /// Samples a second.
-    pub rate: usize,
-    /// Samples between −1 and 1.
-    pub samples: Vec<f32>,
-}
+use crate::error::DataError;
 
 /// The sound in the WAV file `path`, its channels averaged. Whole numbers of b bits are divided by 2^(b−1).
 ///
@@ -23,13 +16,31 @@ pub fn read_wav(path: &Path) -> Result<Sound, DataError> {
     wav_from_bytes(&bytes).map_err(|problem| DataError::file(path, problem))
 }
 
+/// Samples a second and number of samples in one channel of the WAV file `path`, by its header.
+///
+/// # Errors
+/// As [`read_wav`], as far as the header tells.
+pub fn measure_wav(path: &Path) -> Result<(usize, usize), DataError> {
+    let file = std::fs::File::open(path).map_err(|source| DataError::read(path, source))?;
+    let reader = hound::WavReader::new(std::io::BufReader::new(file))
+        .map_err(|error| DataError::file(path, no_wav(&error)))?;
+    Ok((
+        reader.spec().sample_rate as usize,
+        reader.duration() as usize,
+    ))
+}
+
+fn no_wav(error: &hound::Error) -> String {
+    format!(
+        "not a WAV file that can be read ({error}): convert it, for instance with ffmpeg -i IN OUT.wav"
+    )
+}
+
 fn wav_from_bytes(bytes: &[u8]) -> Result<Sound, String> {
     if bytes.is_empty() {
         return Err("the file is empty (0 bytes): copy or download it again".to_owned());
     }
-    let problem = |error: hound::Error| {
-        format!("not a WAV file that can be read ({error}): convert it, for instance with ffmpeg")
-    };
+    let problem = |error: hound::Error| no_wav(&error);
     let mut reader = hound::WavReader::new(Cursor::new(bytes)).map_err(problem)?;
     let form = reader.spec();
     if form.channels == 0 || form.sample_rate == 0 {
@@ -82,6 +93,9 @@ mod tests {
         assert_eq!(sound.samples, [-1.0, 0.5]);
         let sound = wav_from_bytes(&wav(2, &[0, 16_384, -16_384, 0])).unwrap();
         assert_eq!((sound.rate, sound.samples), (16_000, vec![0.25, -0.25]));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), wav(2, &[0; 10])).unwrap();
+        assert_eq!(measure_wav(file.path()).unwrap(), (16_000, 5));
     }
 
     #[test]

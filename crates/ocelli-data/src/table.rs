@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use ocelli_core::{ImageSource, Role, Task};
 use rayon::prelude::*;
 
-use crate::conversation::{apply_prompt, markers, messages};
 use crate::data_file::DataFile;
 use crate::embedded::{Collector, EmbeddedPictures};
 use crate::error::DataError;
@@ -68,7 +67,7 @@ pub(crate) fn read(
         &files.folder,
         put.layout.config.image_key.as_deref().unwrap_or_default(),
     );
-    let mut picture_files: BTreeMap<PathBuf, (usize, usize)> = BTreeMap::new();
+    let mut named: BTreeMap<PathBuf, Named> = BTreeMap::new();
     let shares = shares(&files.files, part)?;
     for (at, (file, share)) in files.files.iter().zip(shares).enumerate() {
         if table.rows.len() >= put.most || share.is_empty() {
@@ -83,8 +82,9 @@ pub(crate) fn read(
             }
             if wanted {
                 let id = format!("{}#{number}", file.label);
-                let row = row(draft, id, put, &mut collector, &mut |path| {
-                    picture_files.entry(path.to_owned()).or_insert((at, number));
+                let row = row(draft, id, put, &mut collector, &mut |path, kind| {
+                    let place = (at, number, kind);
+                    named.entry(path.to_owned()).or_insert(place);
                 })?;
                 table.rows.push(row);
             }
@@ -94,7 +94,7 @@ pub(crate) fn read(
             })
         })?;
     }
-    check_pictures(&files.files, picture_files)?;
+    check_files(&files.files, named)?;
     let folder = files.folder.clone();
     table.pictures = collector
         .finish()
@@ -123,19 +123,21 @@ fn shares(files: &[DataFile], part: Option<[f64; 2]>) -> Result<Vec<Range<usize>
         .collect())
 }
 
-/// The row's task. Pictures that stand in the row go to `collector`; names of picture files are told to `name_file`.
+/// The row's task. Pictures that stand in the row go to `collector`; names of files are told to `name_file`.
 fn row(
     draft: Draft,
     id: String,
     put: &Put<'_>,
     collector: &mut Collector,
-    name_file: &mut dyn FnMut(&Path),
+    name_file: &mut dyn FnMut(&Path, Kind),
 ) -> Result<Row, String> {
     let Draft {
         mut turns,
-        marker,
+        markers,
         question,
         pictures,
+        videos,
+        sounds,
         target,
         answer,
         pair,
@@ -150,24 +152,14 @@ fn row(
         turns.insert(0, (Role::System, system.clone()));
     }
     if let (Some(template), Some((_, question))) = (put.prompt, turns.last_mut()) {
-        *question = apply_prompt(template, question, marker);
+        *question = markers.apply_prompt(template, question);
     }
-    let places = markers(&turns, marker);
-    if places != pictures.len() {
-        let sign = match marker {
-            crate::conversation::MARKER => "`<image>`",
-            _ => "parts of type `image`",
-        };
-        return Err(format!(
-            "{places} {sign} in the user's turns, but {} pictures: make them as many",
-            pictures.len()
-        ));
-    }
+    markers.check(&turns, [pictures.len(), videos.len(), sounds.len()])?;
     let mut images = Vec::with_capacity(pictures.len());
     for (index, picture) in pictures.into_iter().enumerate() {
         images.push(match picture {
             RowPicture::File(path) => {
-                name_file(&path);
+                name_file(&path, Kind::Picture);
                 ImageSource::Path(path)
             }
             RowPicture::Bytes(bytes) => {
@@ -177,11 +169,19 @@ fn row(
             }
         });
     }
+    for video in &videos {
+        name_file(&video.path, Kind::Video);
+    }
+    for path in &sounds {
+        name_file(path, Kind::Sound);
+    }
     Ok(Row {
         task: Task {
             id,
-            messages: messages(turns, marker),
+            messages: markers.messages(turns),
             images,
+            videos,
+            audios: sounds,
             target,
             columns: labels.columns,
             tags: labels.tags,
@@ -193,17 +193,43 @@ fn row(
     })
 }
 
-/// Checks that every picture file exists, without opening any. `named` says which row of which file names it first.
-fn check_pictures(
-    files: &[DataFile],
-    named: BTreeMap<PathBuf, (usize, usize)>,
-) -> Result<(), DataError> {
-    let missing: Vec<((usize, usize), PathBuf)> = named
+/// What a row names a file as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Picture,
+    /// A file, or a folder of frames.
+    Video,
+    Sound,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Picture => "picture",
+            Self::Video => "video",
+            Self::Sound => "sound",
+        }
+    }
+
+    fn is_there(self, path: &Path) -> bool {
+        match self {
+            Self::Video => path.exists(),
+            Self::Picture | Self::Sound => path.is_file(),
+        }
+    }
+}
+
+/// Which file and row name something first, and as what.
+type Named = (usize, usize, Kind);
+
+/// Checks that every file that rows name exists, without opening any.
+fn check_files(files: &[DataFile], named: BTreeMap<PathBuf, Named>) -> Result<(), DataError> {
+    let missing: Vec<(Named, PathBuf)> = named
         .into_par_iter()
-        .filter(|(path, _)| !path.is_file())
+        .filter(|(path, (_, _, kind))| !kind.is_there(path))
         .map(|(path, place)| (place, path))
         .collect();
-    let Some(((file, number), path)) = missing.iter().min() else {
+    let Some(((file, number, kind), path)) = missing.iter().min() else {
         return Ok(());
     };
     let others = match missing.len() - 1 {
@@ -214,8 +240,9 @@ fn check_pictures(
     Err(files[*file].row_error(
         *number,
         format!(
-            "the picture {} does not exist{others}: names are relative to the file's folder, or to `data.image_dir` where \
-             that is set",
+            "the {} {} does not exist{others}: names are relative to the file's folder, or to `data.image_dir` where that \
+             is set",
+            kind.name(),
             path.display()
         ),
     ))

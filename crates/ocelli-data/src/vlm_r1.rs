@@ -6,6 +6,8 @@
 //!
 //! - `image` is a name or a list of names (`images` is read too); each `<image>` in a human turn stands for the next
 //!   one. With no `<image>` at all, the pictures come first.
+//! - `video` or `videos` and `audio` or `audios` are the same with `<video>` and `<audio>`; a video is a file or a folder of
+//!   frames, or `{"path": …, "fps": …}`.
 //! - The last turn holds the gold answer, whole or between `<answer>` tags. Four numbers `[x1, y1, x2, y2]` are a box in
 //!   pixels of the first picture, anything else is a text.
 //! - Every other field with a plain value becomes a tag; `task` is the one that `data.tasks` chooses by. Lists and
@@ -20,8 +22,10 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::box_text::parse_box;
-use crate::conversation::{self, MARKER, apply_prompt};
+use crate::cell::{Cell, Columns};
+use crate::conversation::{Counts, WRITTEN};
 use crate::error::DataError;
+use crate::media_column::{take_sounds, take_videos};
 use crate::template::Template;
 
 const ANSWER_OPEN: &str = "<answer>";
@@ -75,16 +79,25 @@ pub(crate) fn read(file: &Path, put: &Put<'_>) -> Result<Vec<Row>, DataError> {
     })
 }
 
-/// Checks that every picture of `rows` exists, without opening any.
+/// Checks that every picture, video and sound of `rows` exists, without opening any.
 ///
 /// # Errors
-/// Names the first row with a missing picture, and how many files are missing in all.
+/// Names the first row with a missing file, and how many files are missing in all.
 pub(crate) fn check_pictures(file: &Path, rows: &[Row]) -> Result<(), DataError> {
     let mut first_lines: BTreeMap<&PathBuf, usize> = BTreeMap::new();
     for row in rows {
         for image in &row.task.images {
             if let ImageSource::Path(path) = image {
                 first_lines.entry(path).or_insert(row.line);
+            }
+        }
+        for path in &row.task.audios {
+            first_lines.entry(path).or_insert(row.line);
+        }
+        for video in &row.task.videos {
+            // A folder of frames is there, though it is no file.
+            if !video.path.is_dir() {
+                first_lines.entry(&video.path).or_insert(row.line);
             }
         }
     }
@@ -103,7 +116,7 @@ pub(crate) fn check_pictures(file: &Path, rows: &[Row]) -> Result<(), DataError>
             path: file.to_owned(),
             line: *line,
             problem: format!(
-                "the picture {} does not exist{others}: names are relative to the file's folder, or to \
+                "the file {} does not exist{others}: names are relative to the file's folder, or to \
                  `data.image_dir` where that is set",
                 path.display()
             ),
@@ -180,12 +193,16 @@ fn parse_row(text: &[u8], line: usize, put: &Put<'_>) -> Result<Row, String> {
         None => return Err("`conversations` is empty: give a human and a gpt turn".into()),
     };
     let question = match turns.last() {
-        Some((Role::User, question)) => question.replace(MARKER, "").trim().to_owned(),
+        Some((Role::User, question)) => WRITTEN.strip(question),
         _ => return Err("no human turn before the gold answer: add the question".into()),
     };
     let (before_answer, answer, after_answer) = split_answer(&gold)?;
     let target = target(&answer)?;
-    let messages = messages(turns, images.len(), put)?;
+    let mut media = media_columns(&mut fields)?;
+    let videos = take_videos(&mut media, put.image_dir)?;
+    let audios = take_sounds(&mut media, put.image_dir)?;
+    let counts = [images.len(), videos.len(), audios.len()];
+    let messages = messages(turns, counts, put)?;
     let images = images
         .into_iter()
         .map(|name| ImageSource::Path(put.image_dir.join(name)))
@@ -194,6 +211,8 @@ fn parse_row(text: &[u8], line: usize, put: &Put<'_>) -> Result<Row, String> {
         id,
         messages,
         images,
+        videos,
+        audios,
         target: Some(target),
         tags: tags(fields),
         ..Task::default()
@@ -206,6 +225,19 @@ fn parse_row(text: &[u8], line: usize, put: &Put<'_>) -> Result<Row, String> {
         before_answer,
         after_answer,
     })
+}
+
+/// The fields that name videos and sounds.
+fn media_columns(fields: &mut Map<String, Value>) -> Result<Columns, String> {
+    let mut columns = Vec::new();
+    for key in ["video", "videos", "audio", "audios"] {
+        if let Some(value) = fields.remove(key) {
+            let cell: Cell = serde_json::from_value(value)
+                .map_err(|error| format!("`{key}` cannot be read: {error}"))?;
+            columns.push((key.to_owned(), cell));
+        }
+    }
+    Ok(Columns(columns))
 }
 
 /// The names under `image` or `images`.
@@ -293,7 +325,7 @@ fn target(answer: &str) -> Result<Target, String> {
 /// The conversation up to the model's turn, with pictures in their places.
 fn messages(
     mut turns: Vec<(Role, String)>,
-    images: usize,
+    counts: Counts,
     put: &Put<'_>,
 ) -> Result<Vec<Message>, String> {
     let has_system = turns.iter().any(|(role, _)| *role == Role::System);
@@ -306,20 +338,13 @@ fn messages(
         turns.insert(0, (Role::System, system.to_owned()));
     }
     if let (Some(template), Some((_, question))) = (put.prompt, turns.last_mut()) {
-        *question = apply_prompt(template, question, MARKER);
+        *question = WRITTEN.apply_prompt(template, question);
     }
-    let markers = conversation::markers(&turns, MARKER);
-    if markers == 0
-        && let Some((_, first)) = turns.iter_mut().find(|(role, _)| *role == Role::User)
-    {
-        first.insert_str(0, &MARKER.repeat(images));
-    } else if markers != images {
-        return Err(format!(
-            "{markers} `{MARKER}` in the human turns, but {images} pictures under `image`: make them as many, or \
-             leave `{MARKER}` out to show all pictures first"
-        ));
-    }
-    Ok(conversation::messages(turns, MARKER))
+    WRITTEN.put_first(&mut turns, counts);
+    WRITTEN.check(&turns, counts).map_err(|problem| {
+        format!("{problem}, or leave the markers out to show all pictures, videos and sounds first")
+    })?;
+    Ok(WRITTEN.messages(turns))
 }
 
 /// Fields with plain values, as text.

@@ -42,6 +42,7 @@ fn texts(task: &Task) -> Vec<String> {
                 next += 1;
                 "<image>".to_owned()
             }
+            Part::Video { .. } | Part::Audio { .. } => unreachable!("these files have none"),
         });
         texts.push(parts.collect());
     }

@@ -98,7 +98,7 @@ pub fn batch(
         let turns = turns(policy, data, task)?;
         let context = policy
             .processor
-            .prompt(&task.id, &task.messages, &prepared.images)
+            .prompt(&task.id, &task.messages, &prepared.media)
             .map_err(CollectError::row(&task.id))?;
         check_length(&task.id, context.ids.len(), max_prompt_length)?;
         let branch = |tokens: Vec<u32>| Branch {

@@ -191,7 +191,7 @@ pub fn learn(
     // credit
     let trees = groups
         .iter()
-        .map(|group| trees(policy, group, &group.images))
+        .map(|group| trees(policy, group, &group.media))
         .collect::<Result<Vec<_>, _>>()?
         .concat();
     check(batch, plan, &algorithm, &trees)?;

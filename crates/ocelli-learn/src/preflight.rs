@@ -6,9 +6,10 @@ use std::collections::{BTreeSet, HashSet};
 use ocelli_core::{Message, Task};
 use ocelli_data::Dataset;
 use ocelli_model::image_processor::PictureGrid;
+use ocelli_model::percept::{Extent, Media};
 use ocelli_reward::NodeConfig;
 use ocelli_rollout::collector::check_length;
-use ocelli_rollout::{CollectError, Policy};
+use ocelli_rollout::{CollectError, Policy, perceive};
 use rayon::prelude::*;
 
 use crate::error::LearnError;
@@ -61,23 +62,16 @@ pub fn check_when(place: &str, nodes: &[NodeConfig], data: &Dataset) -> Result<(
     Ok(())
 }
 
-/// Checks that every row's prompt can be made and has at most `limit` tokens. Pictures are measured, not decoded.
+/// Checks that every row's prompt can be made and has at most `limit` tokens. What is shown is measured, not decoded; a row with a
+/// video that only ffmpeg can measure is checked when it is drawn.
 ///
 /// # Errors
 /// Names the first row that cannot be used.
 pub fn check_prompts(policy: &Policy, data: &Dataset, limit: usize) -> Result<(), LearnError> {
-    let grids: Vec<Vec<PictureGrid>> = data
+    let measured: Vec<(Vec<PictureGrid>, Option<Others>)> = data
         .tasks
         .par_iter()
-        .map(|task| {
-            (0..task.images.len())
-                .map(|index| {
-                    let (width, height) = data.picture_size(task, index)?;
-                    let grid = policy.processor.grid(width, height);
-                    Ok(grid.map_err(CollectError::picture(task, index))?)
-                })
-                .collect::<Result<_, LearnError>>()
-        })
+        .map(|task| Ok((grids(policy, data, task)?, others(policy, task)?)))
         .collect::<Vec<Result<_, LearnError>>>()
         .into_iter()
         // Collected first, so that of several errors the first row's is told every time.
@@ -87,19 +81,54 @@ pub fn check_prompts(policy: &Policy, data: &Dataset, limit: usize) -> Result<()
     let distinct: Vec<_> = data
         .tasks
         .iter()
-        .zip(&grids)
-        .filter(|(task, grids)| seen.insert((&task.messages, grids)))
+        .zip(&measured)
+        .filter_map(|(task, (grids, others))| Some((task, grids, others.as_ref()?)))
+        .filter(|(task, grids, [videos, audios])| {
+            let alone = videos.is_empty() && audios.is_empty();
+            !alone || seen.insert((&task.messages, grids))
+        })
         .collect();
     distinct
         .into_par_iter()
-        .map(|(task, grids)| {
+        .map(|(task, grids, [videos, audios])| {
+            let media = Media {
+                images: grids.iter().copied().map(Extent::Picture).collect(),
+                videos: videos.clone(),
+                audios: audios.clone(),
+            };
             let length = policy
                 .processor
-                .prompt_length(&task.id, &task.messages, grids)
+                .prompt_length(&task.id, &task.messages, &media)
                 .map_err(CollectError::row(&task.id))?;
             Ok(check_length(&task.id, length, limit)?)
         })
         .collect::<Vec<Result<(), LearnError>>>()
         .into_iter()
         .collect()
+}
+
+/// A row's videos and sounds.
+type Others = [Vec<Extent>; 2];
+
+fn grids(policy: &Policy, data: &Dataset, task: &Task) -> Result<Vec<PictureGrid>, LearnError> {
+    (0..task.images.len())
+        .map(|index| {
+            let (width, height) = data.picture_size(task, index)?;
+            let grid = policy.processor.grid(width, height);
+            Ok(grid.map_err(CollectError::picture(task, index))?)
+        })
+        .collect()
+}
+
+/// `None` if one of them cannot be measured without decoding.
+fn others(policy: &Policy, task: &Task) -> Result<Option<Others>, LearnError> {
+    let videos = task.videos.iter();
+    let videos: Option<Vec<Extent>> = videos
+        .map(|source| perceive::video_extent(policy, &task.id, source))
+        .collect::<Result<_, _>>()?;
+    let audios = task.audios.iter();
+    let audios = audios
+        .map(|path| perceive::sound_extent(policy, &task.id, path))
+        .collect::<Result<_, _>>()?;
+    Ok(videos.map(|videos| [videos, audios]))
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use ocelli_core::{
     Call, Episode, Finish, ImageSource, Message, Outcome, Part, Picture, Purpose, Role, SeedKey,
-    Segment, SegmentKind, Task, Verdict,
+    Segment, SegmentKind, Shown, Task, Verdict,
 };
 use ocelli_learn::algorithm::AlgorithmState;
 use ocelli_learn::grpo::{Batch, LearnPlan, Learned, learn};
@@ -181,16 +181,16 @@ fn groups(golden: &Golden, arm: &Arm, policy: &Policy, graph: &RewardGraph) -> V
         .into_iter()
         .enumerate()
         .map(|(row, prepared)| {
-            let (task, images) = (prepared.task, prepared.images);
+            let (task, media) = (prepared.task, prepared.media);
             let prompt = policy
                 .processor
-                .prompt(&task.id, &task.messages, &images)
+                .prompt(&task.id, &task.messages, &media)
                 .unwrap();
             assert_eq!(prompt.ids, golden.prompt_ids[row]);
             let shown = Segment {
                 parent: None,
                 kind: SegmentKind::Observation {
-                    images: (0..images.len()).collect(),
+                    shown: (0..media.images.len()).map(Shown::Image).collect(),
                 },
                 train_mask: vec![false; prompt.ids.len()],
                 token_ids: prompt.ids,
@@ -240,7 +240,7 @@ fn groups(golden: &Golden, arm: &Arm, policy: &Policy, graph: &RewardGraph) -> V
             Group {
                 task,
                 episodes,
-                images,
+                media,
             }
         })
         .collect()

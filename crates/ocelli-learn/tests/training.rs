@@ -307,7 +307,7 @@ fn shared_trees(policy: &Policy, groups: &[Group]) -> Vec<Tree> {
     groups
         .iter()
         .map(|group| {
-            let mut trees = ocelli_learn::grpo::trees(policy, group, &group.images).unwrap();
+            let mut trees = ocelli_learn::grpo::trees(policy, group, &group.media).unwrap();
             assert_eq!(trees.len(), 1);
             trees.remove(0)
         })
@@ -1269,7 +1269,7 @@ fn what_no_stage_can_use_is_found_before_the_first_step() {
             "marker",
             row("bad", "a.png", "How <|image_pad|> many?", "3"),
             false,
-            "placeholders",
+            "the prompt has 2 <|image_pad|>",
         ),
         (
             "ended",

@@ -214,6 +214,9 @@ fn message_value(message: &Message) -> Value {
     let part = |part: &Part| match part {
         Part::Text { text } => json!({"type": "text", "text": text}),
         Part::Image { .. } => json!({"type": "image"}),
+        Part::Video { .. } => json!({"type": "video"}),
+        // The published template of Qwen2-Audio looks for the key, not for the type.
+        Part::Audio { .. } => json!({"type": "audio", "audio": null}),
     };
     json!({
         "role": message.role,
@@ -223,11 +226,7 @@ fn message_value(message: &Message) -> Value {
 
 /// A message as templates of language models expect it: its texts as one string.
 fn plain_value(message: &Message) -> Value {
-    let texts = message.content.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
-    json!({ "role": message.role, "content": texts.collect::<String>() })
+    json!({ "role": message.role, "content": message.plain_text() })
 }
 
 /// The template that a JSON file holds as `chat_template`: one text, or a list of named ones with a default.

@@ -16,6 +16,7 @@ pub mod mel;
 pub mod network;
 pub mod ops;
 pub mod part;
+pub mod percept;
 pub mod placeholder;
 pub mod preset;
 pub mod processing_error;

@@ -120,6 +120,13 @@ impl MelConfig {
         Ok(config)
     }
 
+    /// Frames that hold sound, of so many samples.
+    pub fn sounding(&self, samples: usize) -> usize {
+        let length = self.chunk_length * self.sampling_rate;
+        let frames = length / self.hop_length;
+        samples.min(length).div_ceil(self.hop_length).min(frames)
+    }
+
     /// The spectrogram of `samples` between −1 and 1 at `rate` a second: log10 of the power in each band, no more than 8
     /// below the loudest, brought to about −1 to 1.
     ///
@@ -165,7 +172,7 @@ impl MelConfig {
         }
         Ok(MelFeatures {
             frames,
-            sounding: samples.len().div_ceil(self.hop_length).min(frames),
+            sounding: self.sounding(samples.len()),
             values,
         })
     }

@@ -35,9 +35,22 @@ pub enum ProcessingError {
     )]
     NoSight,
 
+    /// A video for a model or a folder without a way to read it.
+    #[error(
+        "this model reads no videos; leave them out of the rows, give frames as pictures, or take a vision-language model \
+         with its video_preprocessor_config.json"
+    )]
+    NoVideos,
+
+    /// A sound for a model that does not hear.
+    #[error(
+        "this model hears no sounds; leave them out of the rows, or take an audio-language model such as Qwen2-Audio"
+    )]
+    NoHearing,
+
     /// Tokens that stand for features, and features, in different numbers.
     #[error(
-        "the tokens hold {found} places for features of pictures, but the pictures give {wanted}"
+        "the tokens hold {found} places for features of pictures, videos and sounds, but these give {wanted}"
     )]
     FeatureCount { found: usize, wanted: usize },
 
@@ -135,21 +148,10 @@ pub enum ProcessingError {
         found_height: usize,
     },
 
-    /// A prompt that asks for another number of pictures than the row has.
+    /// A prompt with more or fewer placeholders than the row has pictures, videos or sounds for.
     #[error(
-        "row {row}: the prompt has {placeholders} image placeholders but the row has {pictures} pictures; give one \
-         image part a picture, and no <|image_pad|> in the text"
-    )]
-    PictureCount {
-        row: String,
-        placeholders: usize,
-        pictures: usize,
-    },
-
-    /// A prompt with more or fewer placeholders than the row has pictures or videos for.
-    #[error(
-        "row {row}: the prompt has {placeholders} {token} but the row has {given} pictures or videos for them; give one \
-         part each, and no {token} in the text"
+        "row {row}: the prompt has {placeholders} {token} but the row has {given} pictures, videos or sounds for them; \
+         give one part each, and no {token} in the text"
     )]
     PlaceholderCount {
         row: String,
@@ -158,9 +160,22 @@ pub enum ProcessingError {
         given: usize,
     },
 
+    /// Placeholders in another order than what they stand for.
+    #[error(
+        "row {row}: the chat template shows pictures and videos in another order than the conversation does; mend the \
+         template, or give them in its order"
+    )]
+    PlaceholderOrder { row: String },
+
+    /// A part of a message that shows what is not there.
+    #[error(
+        "a message shows {kind} number {index} (counted from 0), which the row does not have; add it to the row"
+    )]
+    NoSuchMedium { kind: &'static str, index: usize },
+
     /// A grid that the merger of the vision tower cannot divide.
     #[error(
-        "picture {picture} has a grid of {grid:?} patches (time, height, width), whose height and width must be \
+        "number {picture} of what is shown has a grid of {grid:?} patches (time, height, width), whose height and width must be \
          positive multiples of the merge size {merge}; make it with the processor of the same checkpoint"
     )]
     Grid {
@@ -169,10 +184,10 @@ pub enum ProcessingError {
         merge: usize,
     },
 
-    /// Image tokens that do not agree with the pictures' grids.
+    /// Placeholders that do not agree with the grids of what is shown.
     #[error(
-        "at token {position}: {found} image tokens in a row where picture {picture} needs {wanted}; expand the prompt \
-         with the same grids"
+        "at token {position}: {found} placeholders in a row where {wanted} belong, of number {picture} of what is shown \
+         (counted from 0); expand the prompt with the same grids"
     )]
     ImageRun {
         picture: usize,
@@ -181,9 +196,10 @@ pub enum ProcessingError {
         found: usize,
     },
 
-    /// Pictures left over when all image tokens are used up.
+    /// Pictures left over when all placeholders are used up.
     #[error(
-        "{pictures} grids given, but the tokens hold only {found} pictures; expand the prompt with the same grids"
+        "{pictures} pictures, videos or frames are given, but the tokens hold places for only {found}; expand the prompt \
+         with the same grids"
     )]
     UnusedGrids { pictures: usize, found: usize },
 
@@ -200,7 +216,8 @@ pub enum ProcessingError {
 
     /// A video of unknown speed, of which so many frames a second are wanted.
     #[error(
-        "nobody said how many frames a second the video has, so fps cannot be followed; set num_frames instead"
+        "nobody said how many frames a second the video has, so fps cannot be followed; write fps beside the \
+         video's path, or set num_frames in the processor's file"
     )]
     UnknownFps,
 
@@ -228,9 +245,9 @@ pub enum ProcessingError {
     #[error("a sound without samples; leave the row out")]
     NoSamples,
 
-    /// A video placeholder, for which there are no positions yet.
+    /// A sound too short to become a token.
     #[error(
-        "at token {position}: a <|video_pad|>, but videos are not supported yet; give frames as pictures"
+        "a sound of {samples} samples is too short for the network to hear; it needs {least}, so leave the row out"
     )]
-    Video { position: usize },
+    ShortSound { samples: usize, least: usize },
 }

@@ -1,26 +1,27 @@
-//! From a conversation with pictures to what the network reads, and back to text.
+//! From a conversation with pictures, videos and sounds to what the network reads, and back to text.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ocelli_core::{FrameSizes, Message, Part, Picture, Role};
+use ocelli_core::{Clip, FrameSizes, Message, Picture, Role, Shown, Sound, chat};
 use serde_json::{Map, Value};
 
 use crate::chat_template::ChatTemplate;
 use crate::config::{Family, ModelConfig};
-use crate::image_processor::{ImagePatches, PictureGrid};
+use crate::image_processor::PictureGrid;
+use crate::percept::{Extent, Media, Percept};
 use crate::processing_error::ProcessingError;
-use crate::sight::{Resizers, Sight};
+use crate::sight::{QwenSight, Resizers, Sight};
 use crate::tokenizer::Tokenizer;
 
-/// Tokens with their pictures: a prompt, or a prompt with turns after it.
+/// Tokens with what is seen and heard: a prompt, or a prompt with turns after it.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// Token ids, image placeholders expanded.
+    /// Token ids, placeholders expanded.
     pub ids: Vec<u32>,
-    /// Patches of the pictures, in order of appearance.
-    pub images: Vec<Arc<ImagePatches>>,
+    /// Pictures, videos and sounds in order of appearance.
+    pub percepts: Vec<Arc<Percept>>,
     /// Time, height and width of every token.
     pub positions: Vec<[i32; 3]>,
     /// Position of the token that follows, the same on all axes.
@@ -123,6 +124,7 @@ impl Processor {
     pub fn check(&self, config: &ModelConfig) -> Result<(), ProcessingError> {
         const TOKENIZER: &str = "tokenizer.json";
         const IMAGES: &str = "preprocessor_config.json or processor_config.json";
+        const VIDEOS: &str = "video_preprocessor_config.json or processor_config.json";
         const CHANNELS: usize = 3;
         let largest = self.tokenizer.largest_id() as usize;
         if largest >= config.text.vocab_size {
@@ -133,78 +135,123 @@ impl Processor {
                 other: format!("vocab_size {}", config.text.vocab_size),
             });
         }
-        let (Some(vision), Sight::Qwen { images, special }) = (config.patching(), &self.sight)
-        else {
+        let (Some(vision), Sight::Qwen(sight)) = (config.patching(), &self.sight) else {
             return Ok(());
         };
+        let QwenSight {
+            images,
+            videos,
+            special,
+            ..
+        } = sight;
         let id = |id: Option<u32>| id.map_or(usize::MAX, |id| id as usize);
-        for (file, key, value, name, wanted) in [
+        for (key, value, name, wanted) in [
             (
-                TOKENIZER,
                 "the id of <|image_pad|>",
                 special.image_pad as usize,
                 "image_token_id",
                 id(config.image_token_id),
             ),
             (
-                TOKENIZER,
                 "the id of <|video_pad|>",
                 special.video_pad as usize,
                 "video_token_id",
                 id(config.video_token_id),
             ),
-            (
-                IMAGES,
+        ] {
+            agree(TOKENIZER, key, value, name, wanted)?;
+        }
+        let of_videos = videos
+            .as_ref()
+            .map(|v| (VIDEOS, [v.patch_size, v.temporal_patch_size, v.merge_size]));
+        let of_images = [
+            images.patch_size,
+            images.temporal_patch_size,
+            images.merge_size,
+        ];
+        for (file, [patch, time, merge]) in [(IMAGES, of_images)].into_iter().chain(of_videos) {
+            agree(
+                file,
                 "patch_size",
-                images.patch_size,
+                patch,
                 "vision_config.patch_size",
                 vision.patch_size,
-            ),
-            (
-                IMAGES,
+            )?;
+            agree(
+                file,
                 "temporal_patch_size",
-                images.temporal_patch_size,
+                time,
                 "vision_config.temporal_patch_size",
                 vision.temporal_patch_size,
-            ),
-            (
-                IMAGES,
+            )?;
+            agree(
+                file,
                 "merge_size",
-                images.merge_size,
+                merge,
                 "vision_config.spatial_merge_size",
                 vision.merge_size,
-            ),
-            (
-                IMAGES,
-                "the number of colours",
-                CHANNELS,
-                "vision_config.in_channels",
-                vision.channels,
-            ),
-        ] {
-            if value != wanted {
-                return Err(ProcessingError::Disagree {
-                    file,
-                    key,
-                    value,
-                    other: format!("{name} {wanted}"),
-                });
-            }
+            )?;
         }
-        Ok(())
+        let (key, name) = ("the number of colours", "vision_config.in_channels");
+        agree(IMAGES, key, CHANNELS, name, vision.channels)
     }
 
-    /// Patches of a picture.
+    /// Rows of a picture.
     ///
     /// # Errors
-    /// When its shape is beyond what the processor accepts.
-    pub fn image(&self, picture: &Picture) -> Result<Arc<ImagePatches>, ProcessingError> {
+    /// When its shape is beyond what the processor accepts, or the model sees nothing.
+    pub fn image(&self, picture: &Picture) -> Result<Arc<Percept>, ProcessingError> {
         self.sight.image(picture, &self.resizers).map(Arc::new)
     }
 
-    /// What the network sees, as a picture; `None` for a model that sees none.
-    pub fn seen(&self, patches: &ImagePatches) -> Option<Picture> {
-        self.sight.picture(patches)
+    /// Rows of a video, of the frames that the processor's rules choose.
+    ///
+    /// # Errors
+    /// When it is too short, its shape is beyond what the processor accepts, or the model reads no videos.
+    pub fn video(&self, clip: &Clip) -> Result<Arc<Percept>, ProcessingError> {
+        self.sight.video(clip, &self.resizers).map(Arc::new)
+    }
+
+    /// How a video of `total` frames of this width and height is cut, without its frames.
+    ///
+    /// # Errors
+    /// As [`Self::video`].
+    pub fn video_extent(
+        &self,
+        total: usize,
+        fps: Option<f64>,
+        size: [usize; 2],
+    ) -> Result<Extent, ProcessingError> {
+        self.sight.video_extent(total, fps, size)
+    }
+
+    /// Samples a second that sounds must have.
+    ///
+    /// # Errors
+    /// When the model hears nothing.
+    pub fn sampling_rate(&self) -> Result<usize, ProcessingError> {
+        self.sight.sampling_rate()
+    }
+
+    /// Rows of a sound at the network's sampling rate.
+    ///
+    /// # Errors
+    /// When it is too short, has another rate, or the model hears nothing.
+    pub fn sound(&self, sound: &Sound) -> Result<Arc<Percept>, ProcessingError> {
+        self.sight.sound(sound).map(Arc::new)
+    }
+
+    /// How a sound of so many samples is cut.
+    ///
+    /// # Errors
+    /// As [`Self::sound`].
+    pub fn sound_extent(&self, samples: usize) -> Result<Extent, ProcessingError> {
+        self.sight.sound_extent(samples)
+    }
+
+    /// What the network sees, as a picture; `None` for what is no picture.
+    pub fn seen(&self, percept: &Percept) -> Option<Picture> {
+        self.sight.picture(percept)
     }
 
     /// A conversation up to the model's turn, as the chat template writes it.
@@ -215,19 +262,16 @@ impl Processor {
         self.template.render(messages, true, &Map::new())
     }
 
-    /// The sizes of a picture and of what the network sees of it, given its patches.
+    /// The sizes of a picture and of what the network sees of it.
     ///
     /// # Errors
-    /// When the picture has an empty side.
-    pub fn frame_sizes(
-        &self,
-        picture: &Picture,
-        patches: &ImagePatches,
-    ) -> Result<FrameSizes, ProcessingError> {
+    /// When the picture's shape is beyond what the processor accepts.
+    pub fn frame_sizes(&self, picture: &Picture) -> Result<FrameSizes, ProcessingError> {
         let size = |[width, height]: [usize; 2]| [width as u32, height as u32];
+        let grid = self.grid(picture.width(), picture.height())?;
         FrameSizes::new(
             size([picture.width(), picture.height()]),
-            size(self.sight.seen(patches.grid())),
+            size(self.sight.seen(grid)),
         )
         .map_err(|_| ProcessingError::PictureShape {
             width: picture.width(),
@@ -235,22 +279,22 @@ impl Processor {
         })
     }
 
-    /// Tokens of a conversation up to the model's turn; `images` are the patches of its pictures by index, `row` names the
-    /// task in errors.
+    /// Tokens of a conversation up to the model's turn; `media` is what its parts name by index, `row` names the task in
+    /// errors.
     ///
     /// # Errors
-    /// When the template refuses the conversation or pictures and placeholders don't match.
+    /// When the template refuses the conversation, or what is shown and its placeholders don't match.
     pub fn prompt(
         &self,
         row: &str,
         messages: &[Message],
-        images: &[Arc<ImagePatches>],
+        media: &Media<Arc<Percept>>,
     ) -> Result<Context, ProcessingError> {
         let text = self.render(messages)?;
-        let images = in_order(messages, images);
-        let grids: Vec<PictureGrid> = images.iter().map(|i| i.grid()).collect();
-        let ids = self.sight.tokens(row, &text, &grids, &self.tokenizer)?;
-        self.expanded(&ids, &images)
+        let percepts = in_order(messages, media)?;
+        let extents: Vec<Extent> = percepts.iter().map(|p| p.extent.clone()).collect();
+        let ids = self.sight.tokens(row, &text, &extents, &self.tokenizer)?;
+        self.expanded(&ids, &percepts)
     }
 
     /// How a picture of this size in pixels is cut, without its pixels.
@@ -261,7 +305,7 @@ impl Processor {
         self.sight.grid(width, height)
     }
 
-    /// Number of tokens of what [`Self::prompt`] would give, from the pictures' grids by index alone.
+    /// Number of tokens of what [`Self::prompt`] would give, from extents alone.
     ///
     /// # Errors
     /// As [`Self::prompt`].
@@ -269,12 +313,12 @@ impl Processor {
         &self,
         row: &str,
         messages: &[Message],
-        grids: &[PictureGrid],
+        media: &Media<Extent>,
     ) -> Result<usize, ProcessingError> {
         let text = self.render(messages)?;
-        let grids = in_order(messages, grids);
-        let ids = self.sight.tokens(row, &text, &grids, &self.tokenizer)?;
-        self.sight.positions(&ids, &grids)?;
+        let extents = in_order(messages, media)?;
+        let ids = self.sight.tokens(row, &text, &extents, &self.tokenizer)?;
+        self.sight.positions(&ids, &extents)?;
         Ok(ids.len())
     }
 
@@ -297,21 +341,21 @@ impl Processor {
         Ok(ids)
     }
 
-    /// A context of ids whose image placeholders are expanded already: a recorded prompt.
+    /// A context of ids whose placeholders are expanded already, with what they stand for in order: a recorded prompt.
     ///
     /// # Errors
-    /// When pictures and placeholders don't match.
+    /// When what is shown and its placeholders don't match.
     pub fn expanded(
         &self,
         ids: &[u32],
-        images: &[Arc<ImagePatches>],
+        percepts: &[Arc<Percept>],
     ) -> Result<Context, ProcessingError> {
-        let grids: Vec<PictureGrid> = images.iter().map(|i| i.grid()).collect();
-        let (positions, delta) = self.sight.positions(ids, &grids)?;
+        let extents: Vec<Extent> = percepts.iter().map(|p| p.extent.clone()).collect();
+        let (positions, delta) = self.sight.positions(ids, &extents)?;
         Ok(Context {
             next_position: ids.len() as i32 + delta,
             ids: ids.to_vec(),
-            images: images.to_vec(),
+            percepts: percepts.to_vec(),
             positions,
         })
     }
@@ -330,14 +374,36 @@ impl Processor {
     }
 }
 
-/// What belongs to the pictures, in the order in which the messages show them.
-fn in_order<T: Clone>(messages: &[Message], pictures: &[T]) -> Vec<T> {
-    messages
-        .iter()
-        .flat_map(|m| &m.content)
-        .filter_map(|part| match part {
-            Part::Image { index } => pictures.get(*index).cloned(),
-            Part::Text { .. } => None,
-        })
-        .collect()
+/// Refuses a `value` of a file that is not what `config.json` has under `name`.
+fn agree(
+    file: &'static str,
+    key: &'static str,
+    value: usize,
+    name: &str,
+    wanted: usize,
+) -> Result<(), ProcessingError> {
+    if value == wanted {
+        return Ok(());
+    }
+    Err(ProcessingError::Disagree {
+        file,
+        key,
+        value,
+        other: format!("{name} {wanted}"),
+    })
+}
+
+/// What the messages show, in order of appearance.
+fn in_order<T: Clone>(messages: &[Message], media: &Media<T>) -> Result<Vec<T>, ProcessingError> {
+    let found = |shown: Shown| media.get(shown).cloned().ok_or(missing(shown));
+    chat::shown(messages).map(found).collect()
+}
+
+fn missing(shown: Shown) -> ProcessingError {
+    let (kind, index) = match shown {
+        Shown::Image(index) => ("picture", index),
+        Shown::Video { video } => ("video", video),
+        Shown::Audio { audio } => ("sound", audio),
+    };
+    ProcessingError::NoSuchMedium { kind, index }
 }

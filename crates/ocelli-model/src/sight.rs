@@ -1,18 +1,29 @@
-//! How the pictures of each family become patches and tokens: the one place where rollout, training and checks ask.
+//! How what each family sees and hears becomes rows and tokens: the one place where rollout, training and checks ask.
+
+mod canvas;
+mod qwen;
+mod squares;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use ocelli_core::Picture;
+use ocelli_core::{Clip, Picture, Sound};
 
+use self::canvas::Canvas;
+pub(crate) use self::qwen::QwenSight;
+use self::squares::Squares;
 use crate::config::{Family, ModelConfig, TowerConfig};
-use crate::expander::{expand_image_tokens, rope_index};
+use crate::expander::{Placeholder, Span, expand};
+use crate::image_processor::PictureGrid;
 use crate::image_processor::splits::{SplitConfig, split_text};
 use crate::image_processor::tiles::{TileConfig, tile_text};
-use crate::image_processor::{ImagePatches, ImageProcessorConfig, PictureGrid};
+use crate::mel::MelConfig;
+use crate::percept::{Extent, Percept, VideoExtent, sound_tokens};
 use crate::placeholder::replace_placeholders;
 use crate::processing_error::ProcessingError;
-use crate::tokenizer::{SpecialTokens, Tokenizer};
+use crate::tokenizer::Tokenizer;
+use crate::video_processor::UNKNOWN_FPS;
+use crate::video_processor::squares::{SquareRules, SquareVideoConfig, film_text, frame_text};
 
 /// Resizes a picture to a width and height.
 pub type Resize = fn(&Picture, usize, usize) -> Picture;
@@ -22,37 +33,38 @@ pub type Resize = fn(&Picture, usize, usize) -> Picture;
 pub struct Resizers {
     pub bicubic: Resize,
     pub lanczos: Resize,
+    /// Bicubic, as torchvision resizes frames of videos.
+    pub torchvision: Resize,
+    /// Lanczos', as torchvision does it.
+    pub torchvision_lanczos: Resize,
 }
 
-/// Squares of one size, each a run of patches in reading order that becomes `length` features.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Squares {
-    patch: usize,
-    /// Patches along a side.
-    side: usize,
-    length: usize,
-    /// Stands for one feature.
-    token: u32,
-}
-
-/// What a family does with pictures.
+/// What a family does with what is shown and played to it.
 #[derive(Clone, Debug)]
 pub(crate) enum Sight {
     /// It reads text alone.
     None,
-    Qwen {
-        images: ImageProcessorConfig,
-        special: SpecialTokens,
-    },
+    Qwen(QwenSight),
     Tiles {
         images: TileConfig,
         squares: Squares,
+        videos: Option<SquareVideoConfig>,
     },
     Splits {
         images: SplitConfig,
         squares: Squares,
+        videos: Option<SquareVideoConfig>,
+    },
+    /// It hears.
+    Sounds {
+        mel: MelConfig,
+        /// Stands for one feature.
+        token: u32,
     },
 }
+
+/// How texts write the place of a sound.
+const AUDIO: &str = "<|AUDIO|>";
 
 /// Files that settings of image processors are read from, in this order.
 const SETTINGS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
@@ -71,69 +83,245 @@ impl Sight {
                 wanted: "preprocessor_config.json",
             })
         };
+        let read = |name: &str| Ok(files.get(name).map(|b| Cow::from(b.as_slice())));
         match config.family {
-            Family::Text | Family::Qwen2Audio => Ok(Self::None),
+            Family::Text => Ok(Self::None),
+            Family::Qwen2Audio => {
+                let (file, bytes) = settings()?;
+                let mel = MelConfig::from_json(bytes, file)?;
+                Self::sounds(config, mel, file)
+            }
             Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl => {
-                let read = |name: &str| Ok(files.get(name).map(|b| Cow::from(b.as_slice())));
-                Ok(Self::Qwen {
-                    images: ImageProcessorConfig::from_files(read)?,
-                    special: tokenizer.special_tokens()?,
-                })
+                QwenSight::from_files(files, config, tokenizer).map(Self::Qwen)
             }
             Family::InternVl => {
                 let (file, bytes) = settings()?;
                 let images = TileConfig::from_json(bytes, file)?;
                 let squares = Squares::of(config, images.tile, file)?;
-                Ok(Self::Tiles { images, squares })
+                let rules = SquareRules::InternVl { shift: None };
+                Ok(Self::Tiles {
+                    images,
+                    squares,
+                    videos: SquareVideoConfig::from_files(read, rules)?,
+                })
             }
             Family::SmolVlm => {
                 let (file, bytes) = settings()?;
                 let images = SplitConfig::from_json(bytes, file)?;
                 let squares = Squares::of(config, [images.square; 2], file)?;
-                Ok(Self::Splits { images, squares })
+                let longest_edge = images.longest_edge;
+                let rules = SquareRules::SmolVlm { longest_edge };
+                // Idefics3 was made for pictures alone.
+                let videos = match config.model_type.as_str() {
+                    "idefics3" => None,
+                    _ => SquareVideoConfig::from_files(read, rules)?,
+                };
+                Ok(Self::Splits {
+                    images,
+                    squares,
+                    videos,
+                })
             }
         }
     }
 
-    /// Patches of a picture.
+    /// Checks that the sounds a file prepares are those the tower was built for.
+    fn sounds(
+        config: &ModelConfig,
+        mel: MelConfig,
+        file: &'static str,
+    ) -> Result<Self, ProcessingError> {
+        if let Some(TowerConfig::Qwen2Audio(audio)) = &config.tower {
+            let frames = mel.chunk_length * mel.sampling_rate / mel.hop_length;
+            for (key, value, name, wanted) in [
+                (
+                    "feature_size",
+                    mel.feature_size,
+                    "num_mel_bins",
+                    audio.num_mel_bins,
+                ),
+                (
+                    "the number of frames of chunk_length",
+                    frames,
+                    "twice max_source_positions, that is",
+                    audio.max_frames(),
+                ),
+            ] {
+                if value != wanted {
+                    return Err(ProcessingError::Disagree {
+                        file,
+                        key,
+                        value,
+                        other: format!("audio_config: {name} {wanted}"),
+                    });
+                }
+            }
+        }
+        let token = config.image_token_id.unwrap_or(u32::MAX);
+        Ok(Self::Sounds { mel, token })
+    }
+
+    /// Rows of a picture.
     pub(crate) fn image(
         &self,
         picture: &Picture,
         resizers: &Resizers,
-    ) -> Result<ImagePatches, ProcessingError> {
+    ) -> Result<Percept, ProcessingError> {
         let grid = self.grid(picture.width(), picture.height())?;
         let (squares, planes) = match self {
-            Self::None => return Err(ProcessingError::NoSight),
-            Self::Qwen { images, .. } => return images.process(picture, resizers.bicubic),
-            Self::Tiles { images, squares } => {
-                (squares, images.process(picture, resizers.bicubic)?.pixels)
+            Self::None | Self::Sounds { .. } => return Err(ProcessingError::NoSight),
+            Self::Qwen(qwen) => {
+                return Ok(qwen.images.process(picture, resizers.bicubic)?.into());
             }
-            Self::Splits { images, squares } => {
-                (squares, images.process(picture, resizers.lanczos)?.pixels)
-            }
+            Self::Tiles {
+                images, squares, ..
+            } => (squares, images.process(picture, resizers.bicubic)?.pixels),
+            Self::Splits {
+                images, squares, ..
+            } => (squares, images.process(picture, resizers.lanczos)?.pixels),
         };
-        Ok(ImagePatches {
-            grid_thw: grid.thw,
-            split: grid.split,
-            pixels: squares.patches(&planes),
+        Ok(Percept {
+            extent: Extent::Picture(grid),
+            rows: squares.patches(&planes),
         })
+    }
+
+    /// Rows of a video.
+    pub(crate) fn video(
+        &self,
+        clip: &Clip,
+        resizers: &Resizers,
+    ) -> Result<Percept, ProcessingError> {
+        match self {
+            Self::Qwen(qwen) => qwen.video(clip, resizers),
+            _ => self.square_video(clip, resizers),
+        }
+    }
+
+    /// How a video of `total` frames of this width and height is cut, without its frames.
+    pub(crate) fn video_extent(
+        &self,
+        total: usize,
+        fps: Option<f64>,
+        size: [usize; 2],
+    ) -> Result<Extent, ProcessingError> {
+        match self {
+            Self::Qwen(qwen) => qwen.video_extent(total, fps, size),
+            _ => Ok(Extent::Video(self.frames(total, fps)?.1)),
+        }
+    }
+
+    /// Squares, and how their videos are made.
+    fn square_videos(&self) -> Result<(&Squares, &SquareVideoConfig), ProcessingError> {
+        let (squares, videos) = match self {
+            Self::Tiles {
+                squares, videos, ..
+            }
+            | Self::Splits {
+                squares, videos, ..
+            } => (squares, videos),
+            _ => return Err(ProcessingError::NoVideos),
+        };
+        let videos = videos.as_ref().ok_or(ProcessingError::NoVideos)?;
+        let side = squares.side * squares.patch;
+        for found in videos.size {
+            if found != side {
+                return Err(ProcessingError::Disagree {
+                    file: "video_preprocessor_config.json or processor_config.json",
+                    key: "the side of a frame",
+                    value: found,
+                    other: format!("vision_config.image_size {side}"),
+                });
+            }
+        }
+        Ok((squares, videos))
+    }
+
+    /// Which frames of `total` are looked at where each becomes a square, and how they lie.
+    fn frames(
+        &self,
+        total: usize,
+        fps: Option<f64>,
+    ) -> Result<(Vec<usize>, VideoExtent), ProcessingError> {
+        let (squares, videos) = self.square_videos()?;
+        let indices = videos.sample(total, fps)?;
+        let rate = fps.unwrap_or(UNKNOWN_FPS);
+        let extent = VideoExtent {
+            thw: [indices.len(), squares.side, squares.side],
+            second_per_grid: total as f64 / rate / indices.len() as f64,
+            timestamps: indices.iter().map(|&n| n as f64 / rate).collect(),
+            duration: duration(total, fps),
+        };
+        Ok((indices, extent))
+    }
+
+    fn square_video(&self, clip: &Clip, resizers: &Resizers) -> Result<Percept, ProcessingError> {
+        let (squares, videos) = self.square_videos()?;
+        let (indices, extent) = self.frames(clip.frames.len(), clip.fps)?;
+        let frames: Vec<Picture> = indices.iter().map(|&n| clip.frames[n].clone()).collect();
+        let resize = match videos.rules {
+            SquareRules::InternVl { .. } => resizers.torchvision,
+            SquareRules::SmolVlm { .. } => resizers.torchvision_lanczos,
+        };
+        Ok(Percept {
+            extent: Extent::Video(extent),
+            rows: squares.patches(&videos.process(&frames, resize)?),
+        })
+    }
+
+    /// Samples a second that sounds must have.
+    pub(crate) fn sampling_rate(&self) -> Result<usize, ProcessingError> {
+        match self {
+            Self::Sounds { mel, .. } => Ok(mel.sampling_rate),
+            _ => Err(ProcessingError::NoHearing),
+        }
+    }
+
+    /// Rows of a sound.
+    pub(crate) fn sound(&self, sound: &Sound) -> Result<Percept, ProcessingError> {
+        let Self::Sounds { mel, .. } = self else {
+            return Err(ProcessingError::NoHearing);
+        };
+        self.sound_extent(sound.samples.len())?;
+        Ok(Percept::from(&mel.process(&sound.samples, sound.rate)?))
+    }
+
+    /// Frames of a sound of so many samples.
+    pub(crate) fn sound_extent(&self, samples: usize) -> Result<Extent, ProcessingError> {
+        let Self::Sounds { mel, .. } = self else {
+            return Err(ProcessingError::NoHearing);
+        };
+        let frames = mel.sounding(samples);
+        if samples == 0 {
+            return Err(ProcessingError::NoSamples);
+        }
+        if sound_tokens(frames) == 0 {
+            // Two frames and the first sample of a third.
+            let least = 2 * mel.hop_length + 1;
+            return Err(ProcessingError::ShortSound { samples, least });
+        }
+        Ok(Extent::Sound { frames })
     }
 
     /// How a picture of this size in pixels is cut, without its pixels.
     pub(crate) fn grid(&self, width: usize, height: usize) -> Result<PictureGrid, ProcessingError> {
         let (squares, count, split) = match self {
-            Self::None => return Err(ProcessingError::NoSight),
-            Self::Qwen { images, .. } => {
+            Self::None | Self::Sounds { .. } => return Err(ProcessingError::NoSight),
+            Self::Qwen(qwen) => {
                 return Ok(PictureGrid {
-                    thw: images.grid(width, height)?,
+                    thw: qwen.images.grid(width, height)?,
                     split: [0, 0],
                 });
             }
-            Self::Tiles { images, squares } => {
+            Self::Tiles {
+                images, squares, ..
+            } => {
                 let [columns, rows] = images.grid(width, height);
                 (squares, images.count(width, height), [rows, columns])
             }
-            Self::Splits { images, squares } => (
+            Self::Splits {
+                images, squares, ..
+            } => (
                 squares,
                 images.count(width, height),
                 images.grid(width, height),
@@ -148,10 +336,10 @@ impl Sight {
     /// Width and height in pixels of what the network sees of a picture.
     pub(crate) fn seen(&self, grid: PictureGrid) -> [usize; 2] {
         match self {
-            Self::None => [0, 0],
-            Self::Qwen { images, .. } => {
+            Self::None | Self::Sounds { .. } => [0, 0],
+            Self::Qwen(qwen) => {
                 let [_, rows, columns] = grid.thw;
-                [columns * images.patch_size, rows * images.patch_size]
+                [columns, rows].map(|side| side * qwen.images.patch_size)
             }
             Self::Tiles { squares, .. } | Self::Splits { squares, .. } => {
                 let [rows, columns] = grid.split.map(|n| n.max(1));
@@ -162,18 +350,25 @@ impl Sight {
     }
 
     /// The picture that the numbers show: bytes as they were before normalisation. Tiles lie where they were cut, the whole picture
-    /// below them. `None` for a model that sees none.
-    pub(crate) fn picture(&self, patches: &ImagePatches) -> Option<Picture> {
+    /// below them. `None` for what is no picture.
+    pub(crate) fn picture(&self, percept: &Percept) -> Option<Picture> {
+        let Extent::Picture(grid) = percept.extent else {
+            return None;
+        };
         let (levels, patch, planes) = match self {
-            Self::None => return None,
-            Self::Qwen { images, .. } => {
+            Self::None | Self::Sounds { .. } => return None,
+            Self::Qwen(QwenSight { images, .. }) => {
                 (images.levels, images.patch_size, images.temporal_patch_size)
             }
-            Self::Tiles { images, squares } => (images.levels, squares.patch, 1),
-            Self::Splits { images, squares } => (images.levels, squares.patch, 1),
+            Self::Tiles {
+                images, squares, ..
+            } => (images.levels, squares.patch, 1),
+            Self::Splits {
+                images, squares, ..
+            } => (images.levels, squares.patch, 1),
         };
-        let [count, height, width] = patches.grid_thw;
-        let [rows, columns] = match patches.split {
+        let [count, height, width] = grid.thw;
+        let [rows, columns] = match grid.split {
             [0, 0] => [1, 1],
             split => split,
         };
@@ -182,8 +377,8 @@ impl Sight {
         let mut canvas = Canvas::new(columns * width * patch, canvas_rows * height * patch);
         let table = levels.table();
         let places: Vec<[usize; 2]> = match self {
-            Self::Qwen { images, .. } => {
-                crate::families::qwen_places(&[[1, height, width]], images.merge_size)
+            Self::Qwen(qwen) => {
+                crate::families::qwen_places(&[[1, height, width]], qwen.images.merge_size)
             }
             _ => (0..height)
                 .flat_map(|row| (0..width).map(move |column| [row, column]))
@@ -192,7 +387,7 @@ impl Sight {
         let size = 3 * planes * patch * patch;
         for tile in 0..count {
             let (tile_row, tile_column) = (tile / columns, tile % columns);
-            let rows = patches.pixels[tile * places.len() * size..].chunks_exact(size);
+            let rows = percept.rows[tile * places.len() * size..].chunks_exact(size);
             for (&[row, column], numbers) in places.iter().zip(rows) {
                 let top = (tile_row * height + row) * patch;
                 let left = (tile_column * width + column) * patch;
@@ -202,201 +397,135 @@ impl Sight {
         Some(canvas.picture())
     }
 
-    /// The tokens of a rendered prompt, each picture's placeholder replaced by what stands for it. `row` names the task.
+    /// The tokens of a rendered prompt, each placeholder replaced by what stands for its picture, video or sound. `extents` are
+    /// in order of appearance, `row` names the task.
     pub(crate) fn tokens(
         &self,
         row: &str,
         text: &str,
-        grids: &[PictureGrid],
+        extents: &[Extent],
         tokenizer: &Tokenizer,
     ) -> Result<Vec<u32>, ProcessingError> {
         let replaced = match self {
-            Self::None if grids.is_empty() => Cow::from(text),
+            Self::None if extents.is_empty() => Cow::from(text),
             Self::None => return Err(ProcessingError::NoSight),
-            Self::Qwen { images, special } => {
+            Self::Qwen(qwen) => return qwen.tokens(row, text, extents, tokenizer),
+            Self::Sounds { token, .. } => {
                 let ids = tokenizer.encode(text)?;
-                let grids: Vec<_> = grids.iter().map(|grid| grid.thw).collect();
-                return expand_image_tokens(
-                    row,
-                    &ids,
-                    &grids,
-                    special.image_pad,
-                    images.merge_size,
-                );
+                let placeholder = Placeholder {
+                    id: *token,
+                    name: AUDIO,
+                };
+                return expand(row, &ids, &sound_spans(*token, extents)?, &[placeholder]);
             }
             Self::Tiles { squares, .. } => {
-                let texts = grids
-                    .iter()
-                    .map(|grid| tile_text(grid.thw[0], squares.length));
-                replace_placeholders(row, text, "<IMG_CONTEXT>", &texts.collect::<Vec<_>>())?.into()
+                let (pictures, videos) = by_kind(extents)?;
+                let pictures = pictures.map(|grid| tile_text(grid.thw[0], squares.length));
+                let videos = videos.map(|video| frame_text(video.thw[0], squares.length));
+                let texts = [pictures.collect(), videos.collect()];
+                pictures_and_videos(row, text, "<IMG_CONTEXT>", texts)?.into()
             }
             Self::Splits { squares, .. } => {
-                let texts = grids
-                    .iter()
-                    .map(|grid| split_text(grid.split, squares.length));
-                replace_placeholders(row, text, "<image>", &texts.collect::<Vec<_>>())?.into()
+                let (pictures, videos) = by_kind(extents)?;
+                let pictures = pictures.map(|grid| split_text(grid.split, squares.length));
+                let videos = videos
+                    .map(|video| film_text(&video.timestamps, video.duration, squares.length));
+                let texts = [pictures.collect(), videos.collect()];
+                pictures_and_videos(row, text, "<image>", texts)?.into()
             }
         };
         tokenizer.encode(&replaced)
     }
 
-    /// Time, height and width of every token, and what to add to the index of a later one; see [`rope_index`]. Families with
-    /// one position a token have it three times.
+    /// Time, height and width of every token, and what to add to the index of a later one; see
+    /// [`rope_index`](crate::expander::rope_index). Families with one position a token have it three times.
     ///
     /// # Errors
-    /// When pictures and the tokens that stand for them don't match.
+    /// When what is shown and the tokens that stand for it don't match.
     pub(crate) fn positions(
         &self,
         ids: &[u32],
-        grids: &[PictureGrid],
+        extents: &[Extent],
     ) -> Result<(Vec<[i32; 3]>, i32), ProcessingError> {
-        match self {
-            Self::Qwen { images, special } => {
-                let grids: Vec<_> = grids.iter().map(|grid| grid.thw).collect();
-                rope_index(ids, &grids, special, images.merge_size)
+        let (token, wanted) = match self {
+            Self::Qwen(qwen) => return qwen.positions(ids, extents),
+            Self::None => return Ok((plain_positions(ids.len()), 0)),
+            Self::Sounds { token, .. } => {
+                let spans = sound_spans(*token, extents)?;
+                (*token, spans.iter().map(Span::tokens).sum::<usize>())
             }
-            Self::None => Ok((plain_positions(ids.len()), 0)),
             Self::Tiles { squares, .. } | Self::Splits { squares, .. } => {
-                let found = ids.iter().filter(|id| **id == squares.token).count();
-                let wanted = grids
-                    .iter()
-                    .map(|g| g.thw[0] * squares.length)
-                    .sum::<usize>();
-                if found != wanted {
-                    return Err(ProcessingError::FeatureCount { found, wanted });
-                }
-                Ok((plain_positions(ids.len()), 0))
+                let squares_shown: usize = extents.iter().map(|extent| extent.grid()[0]).sum();
+                (squares.token, squares_shown * squares.length)
             }
+        };
+        let found = ids.iter().filter(|id| **id == token).count();
+        if found != wanted {
+            return Err(ProcessingError::FeatureCount { found, wanted });
         }
+        Ok((plain_positions(ids.len()), 0))
     }
 }
 
-/// A picture in the making.
-struct Canvas {
-    width: usize,
-    height: usize,
-    rgb: Vec<u8>,
+/// Pictures and videos, each in order.
+fn by_kind(
+    extents: &[Extent],
+) -> Result<
+    (
+        impl Iterator<Item = &PictureGrid>,
+        impl Iterator<Item = &VideoExtent>,
+    ),
+    ProcessingError,
+> {
+    if extents
+        .iter()
+        .any(|extent| matches!(extent, Extent::Sound { .. }))
+    {
+        return Err(ProcessingError::NoHearing);
+    }
+    let pictures = extents.iter().filter_map(|extent| match extent {
+        Extent::Picture(grid) => Some(grid),
+        _ => None,
+    });
+    let videos = extents.iter().filter_map(|extent| match extent {
+        Extent::Video(video) => Some(video),
+        _ => None,
+    });
+    Ok((pictures, videos))
 }
 
-impl Canvas {
-    fn new(width: usize, height: usize) -> Self {
-        Self {
-            width,
-            height,
-            rgb: vec![0; width * height * 3],
-        }
-    }
+/// The text with its pictures and videos. Those of the pictures go first, since a video's text holds their placeholder.
+fn pictures_and_videos(
+    row: &str,
+    text: &str,
+    picture: &'static str,
+    [pictures, videos]: [Vec<String>; 2],
+) -> Result<String, ProcessingError> {
+    let text = replace_placeholders(row, text, picture, &pictures)?;
+    replace_placeholders(row, &text, "<video>", &videos)
+}
 
-    /// Draws a patch of `[3, planes, patch, patch]` numbers, of each of which `table` says what byte it was.
-    fn draw(
-        &mut self,
-        numbers: &[f32],
-        planes: usize,
-        patch: usize,
-        [left, top]: [usize; 2],
-        table: &[[f32; 256]; 3],
-    ) {
-        let area = patch * patch;
-        for (channel, levels) in table.iter().enumerate() {
-            for (i, &number) in numbers[channel * planes * area..][..area]
-                .iter()
-                .enumerate()
-            {
-                // The table rises from byte to byte.
-                let above = levels.partition_point(|level| *level < number).min(255);
-                let below = above.saturating_sub(1);
-                let nearer = (levels[above] - number).abs() <= (number - levels[below]).abs();
-                let byte = if nearer { above } else { below };
-                let (x, y) = (left + i % patch, top + i / patch);
-                self.rgb[(y * self.width + x) * 3 + channel] = byte as u8;
-            }
-        }
+/// Seconds that a video lasts.
+fn duration(total: usize, fps: Option<f64>) -> f64 {
+    match fps {
+        Some(fps) => total as f64 / fps,
+        // As transformers, which then takes the last frame's time.
+        None => total.saturating_sub(1) as f64 / UNKNOWN_FPS,
     }
+}
 
-    fn picture(self) -> Picture {
-        Picture::new(self.width, self.height, self.rgb)
-    }
+fn sound_spans(token: u32, extents: &[Extent]) -> Result<Vec<Span>, ProcessingError> {
+    let span = |extent: &Extent| match extent {
+        Extent::Sound { frames } => Ok(Span {
+            token,
+            grid: [1, 1, sound_tokens(*frames)],
+            interval: 1.0,
+        }),
+        Extent::Picture(_) | Extent::Video(_) => Err(ProcessingError::NoSight),
+    };
+    extents.iter().map(span).collect()
 }
 
 fn plain_positions(length: usize) -> Vec<[i32; 3]> {
     (0..length as i32).map(|i| [i; 3]).collect()
-}
-
-impl Squares {
-    /// Checks that the squares a processor cuts are those the tower was built for.
-    fn of(
-        config: &ModelConfig,
-        [width, height]: [usize; 2],
-        file: &'static str,
-    ) -> Result<Self, ProcessingError> {
-        let (image, patch, factor) = match &config.tower {
-            Some(TowerConfig::InternVl(v)) => (v.image_side(), v.patch_side(), v.factor),
-            Some(TowerConfig::SmolVlm(v)) => (v.image_size, v.patch_size, v.factor),
-            _ => unreachable!("only these families cut squares"),
-        };
-        for side in [width, height] {
-            if side != image {
-                return Err(ProcessingError::Disagree {
-                    file,
-                    key: "the side of a tile",
-                    value: side,
-                    other: format!("vision_config.image_size {image}"),
-                });
-            }
-        }
-        let side = image / patch;
-        Ok(Self {
-            patch,
-            side,
-            length: (side / factor) * (side / factor),
-            token: config.image_token_id.unwrap_or(u32::MAX),
-        })
-    }
-
-    /// `[squares, 3, height, width]` → `[squares · patches, 3 · patch · patch]`, patches in reading order.
-    fn patches(&self, planes: &[f32]) -> Vec<f32> {
-        let (patch, side) = (self.patch, self.side);
-        let width = side * patch;
-        let mut rows = Vec::with_capacity(planes.len());
-        for square in planes.chunks_exact(3 * width * width) {
-            for row in 0..side {
-                for column in 0..side {
-                    for plane in square.chunks_exact(width * width) {
-                        for y in row * patch..(row + 1) * patch {
-                            let start = y * width + column * patch;
-                            rows.extend_from_slice(&plane[start..start + patch]);
-                        }
-                    }
-                }
-            }
-        }
-        rows
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patches_of_squares_are_read_row_by_row_channel_by_channel() {
-        let squares = Squares {
-            patch: 2,
-            side: 2,
-            length: 1,
-            token: 0,
-        };
-        // One square of 4x4 pixels, channels counting up from 0, 100 and 200.
-        let planes: Vec<f32> = [0.0, 100.0, 200.0]
-            .iter()
-            .flat_map(|base| (0..16).map(move |i| base + i as f32))
-            .collect();
-        let rows = squares.patches(&planes);
-        let second = &rows[12..24];
-        let wanted = [
-            2.0, 3.0, 6.0, 7.0, 102.0, 103.0, 106.0, 107.0, 202.0, 203.0, 206.0, 207.0,
-        ];
-        assert_eq!(second, wanted);
-        assert_eq!(rows.len(), 48);
-    }
 }

@@ -6,10 +6,12 @@
 
 mod config;
 mod sampling;
+pub mod squares;
 
 use ocelli_core::Picture;
 
 pub use self::config::{VideoFamily, VideoProcessorConfig};
+pub(crate) use self::sampling::UNKNOWN_FPS;
 use crate::image_processor::{resized, smart_resize, write_patches};
 use crate::processing_error::ProcessingError;
 

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use ocelli_core::Picture;
 use ocelli_model::chat_template::ChatTemplate;
-use ocelli_model::expander::{expand_image_tokens, rope_index};
+use ocelli_model::expander::{Span, expand, rope_index};
 use ocelli_model::image_processor::{ImageProcessorConfig, smart_resize};
 use ocelli_model::preset::Preset;
 use ocelli_model::tokenizer::Tokenizer;
@@ -191,9 +191,13 @@ fn expanded_ids_and_positions_are_those_of_transformers() {
     for case in cases("positions") {
         let prompt = tokenizer.encode(case["prompt"].as_str().unwrap()).unwrap();
         let grids = grids(&case["grids"]);
-        let found = expand_image_tokens("row", &prompt, &grids, special.image_pad, 2).unwrap();
+        let spans: Vec<Span> = grids
+            .into_iter()
+            .map(|grid| Span::merged(0, special.image_pad, grid, 2).unwrap())
+            .collect();
+        let found = expand("row", &prompt, &spans, &special.placeholders()).unwrap();
         assert_eq!(found, ids(&case["ids"]), "{}", case["prompt"]);
-        let (positions, delta) = rope_index(&found, &grids, &special, 2).unwrap();
+        let (positions, delta) = rope_index(&found, &spans, &special.placeholders()).unwrap();
         assert_eq!(json!(positions), case["positions"], "{}", case["prompt"]);
         assert_eq!(json!(delta), case["delta"], "{}", case["prompt"]);
     }
@@ -229,6 +233,8 @@ fn files_of_different_models_are_refused_by_name() {
         let resizers = ocelli_model::sight::Resizers {
             bicubic: same,
             lanczos: same,
+            torchvision: same,
+            torchvision_lanczos: same,
         };
         let processor = ocelli_model::processor::Processor::from_files(&files, &config, resizers);
         processor.unwrap().check(&config)

@@ -12,7 +12,7 @@ use base64::Engine;
 use ocelli_core::Picture;
 use ocelli_data::conversion::Conversion;
 use ocelli_data::{decode_picture_as, encode_png};
-use ocelli_model::expander::expand_image_tokens;
+use ocelli_model::expander::{Placeholder, Span, expand};
 use ocelli_model::image_processor::ImageProcessorConfig;
 use ocelli_model::image_processor::tiles::tile_text;
 use ocelli_model::placeholder::replace_placeholders;
@@ -98,14 +98,16 @@ fn pictures_that_cannot_be_used_are_told_with_a_mend() {
 
 #[test]
 fn placeholders_without_pictures_name_the_row() {
-    let grids = [[1, 4, 4]];
-    let text = expand_image_tokens("val-7", &[9, 5, 5], &grids, 5, 2)
+    let spans = [Span::merged(0, 5, [1, 4, 4], 2).unwrap()];
+    let placeholder = Placeholder {
+        id: 5,
+        name: "<|image_pad|>",
+    };
+    let text = expand("val-7", &[9, 5, 5], &spans, &[placeholder])
         .unwrap_err()
         .to_string();
     assert!(
-        text.starts_with(
-            "row val-7: the prompt has 2 image placeholders but the row has 1 pictures"
-        ),
+        text.starts_with("row val-7: the prompt has 2 <|image_pad|> but the row has 1 pictures"),
         "{text}"
     );
     let prompt = "<IMG_CONTEXT>\n<IMG_CONTEXT>\nWhat is it?";

@@ -9,7 +9,7 @@
 mod support;
 
 use ocelli_core::Picture;
-use ocelli_data::resize_torchvision;
+use ocelli_data::{Filter, resize_torchvision};
 use ocelli_model::video_processor::{VideoFamily, VideoProcessorConfig, timestamp_text};
 use serde_json::{Value, json};
 
@@ -39,7 +39,10 @@ fn frames_patches_and_texts_are_those_of_transformers() {
         let indices = config.sample(total, fps).unwrap();
         assert_eq!(json!(indices), case["indices"], "{name}");
         let frames: Vec<Picture> = indices.iter().map(|&n| source(width, height, n)).collect();
-        let patches = config.process(&frames, resize_torchvision).unwrap();
+        let resize = |picture: &Picture, width, height| {
+            resize_torchvision(picture, width, height, Filter::Bicubic)
+        };
+        let patches = config.process(&frames, resize).unwrap();
         assert_eq!(json!(patches.grid_thw), case["grid"], "{name}");
         assert_same(&patches.pixels, case, &name);
         let seconds = config.second_per_grid(indices.len(), total, fps);

@@ -16,6 +16,7 @@ use ocelli_core::{Message, Part, Picture, Purpose, Role, SeedKey};
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::network::PackedAttention;
 use ocelli_model::ops::attention::Forest;
+use ocelli_model::percept::Media;
 use ocelli_rollout::Policy;
 use ocelli_rollout::generate::PackedContexts;
 use rand::RngExt;
@@ -49,7 +50,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         role: Role::User,
         content,
     };
-    let context = policy.processor.prompt("random", &[message], &images)?;
+    let context = policy
+        .processor
+        .prompt("random", &[message], &Media::of_images(images))?;
     let network = policy.network();
     let packed = PackedContexts::new(&network, &[&context], &device);
     let forest = Arc::new(Forest::sequences([context.ids.len()], true));
@@ -75,14 +78,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             .collect::<Vec<u8>>()
     };
     let pixels: Vec<f32> = context
-        .images
+        .percepts
         .iter()
-        .flat_map(|i| i.pixels.iter().copied())
+        .flat_map(|p| p.rows.iter().copied())
         .collect();
     let grids: Vec<i64> = context
-        .images
+        .percepts
         .iter()
-        .flat_map(|i| i.grid_thw.map(|side| side as i64))
+        .flat_map(|p| p.extent.grid().map(|side| side as i64))
         .collect();
     let patching = policy.checkpoint.config.patching();
     let width = patching.ok_or("this checks the Qwen families")?.width();

@@ -1,20 +1,22 @@
 //! The collector: envs and a policy make episodes.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use ocelli_core::{
-    Episode, FrameSizes, ImageSource, Message, Observation, Outcome, Part, Picture, Purpose,
-    SeedKey, Segment, SegmentKind, Task,
+    Episode, FrameSizes, ImageSource, Message, Observation, Outcome, Picture, Purpose, SeedKey,
+    Segment, SegmentKind, Task, chat,
 };
 use ocelli_env::{CallCodec, Env, EnvError};
 use ocelli_model::error::ModelError;
-use ocelli_model::image_processor::ImagePatches;
+use ocelli_model::percept::{Media, Percept};
 use ocelli_model::processing_error::ProcessingError;
 use ocelli_model::processor::Context;
 use rayon::prelude::*;
 
 use crate::generate::{Completion, Request, generate};
+use crate::perceive;
 use crate::policy::Policy;
 use crate::sampling::SamplingParams;
 
@@ -36,9 +38,16 @@ pub enum CollectError {
         place: String,
         source: ProcessingError,
     },
-    /// An env shows a picture after the first turn.
+    /// A row whose video or sound cannot be read.
+    #[error("row `{row}`: {source}")]
+    Media {
+        row: String,
+        source: ocelli_data::DataError,
+    },
+    /// An env shows something after the first turn.
     #[error(
-        "row `{row}`: the env shows a picture after the first turn, which is not supported yet; show all pictures at the start"
+        "row `{row}`: the env shows a picture, video or sound after the first turn, which is not supported yet; show everything at \
+         the start"
     )]
     LaterPicture { row: String },
     /// A prompt does not fit.
@@ -59,7 +68,9 @@ impl CollectError {
         let place = format!("row `{row}`");
         move |source| match source {
             // These name the row themselves.
-            ProcessingError::PictureCount { .. } => Self::Processing(source),
+            ProcessingError::PlaceholderCount { .. } | ProcessingError::PlaceholderOrder { .. } => {
+                Self::Processing(source)
+            }
             source => Self::Row { place, source },
         }
     }
@@ -74,14 +85,20 @@ impl CollectError {
         let place = format!("row `{}`, picture {picture}", task.id);
         move |source| Self::Row { place, source }
     }
+
+    /// For `map_err` on what the processor says of a row's video or sound in `path`.
+    pub fn file(row: &str, path: &Path) -> impl FnOnce(ProcessingError) -> Self {
+        let place = format!("row `{row}`, {}", path.display());
+        move |source| Self::Row { place, source }
+    }
 }
 
-/// A task about to be attempted, its pictures at hand.
+/// A task about to be attempted, with all it shows at hand.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub task: Arc<Task>,
-    /// Patches of the task's pictures, by index.
-    pub images: Vec<Arc<ImagePatches>>,
+    /// The task's pictures, videos and sounds.
+    pub media: Media<Arc<Percept>>,
     /// Sizes of the pictures before and after the processor's resize.
     pub sizes: Vec<FrameSizes>,
 }
@@ -91,8 +108,8 @@ pub struct Prepared {
 pub struct Group {
     pub task: Arc<Task>,
     pub episodes: Vec<Episode>,
-    /// Patches of the pictures the episodes' segments refer to.
-    pub images: Vec<Arc<ImagePatches>>,
+    /// What the episodes' segments refer to.
+    pub media: Media<Arc<Percept>>,
 }
 
 /// How a batch of episodes is made.
@@ -112,10 +129,11 @@ pub struct CollectPlan<'a> {
     pub env: &'a (dyn Fn() -> Box<dyn Env> + Sync),
 }
 
-/// Turns pictures into patches, many tasks at a time.
+/// Turns pictures, videos and sounds into rows of numbers, many tasks at a time. `picture` opens a picture; videos and sounds are
+/// files.
 ///
 /// # Errors
-/// When a picture is unreadable or of a shape the processor refuses.
+/// When one is unreadable or the processor refuses it.
 pub fn prepare(
     policy: &Policy,
     tasks: &[Arc<Task>],
@@ -127,17 +145,27 @@ pub fn prepare(
             let images = (0..task.images.len())
                 .map(|index| {
                     let pixels = picture(task, index)?;
-                    let patches = policy.processor.image(&pixels);
-                    let patches = patches.map_err(CollectError::picture(task, index))?;
-                    let sizes = policy.processor.frame_sizes(&pixels, &patches);
+                    let percept = policy.processor.image(&pixels);
+                    let percept = percept.map_err(CollectError::picture(task, index))?;
+                    let sizes = policy.processor.frame_sizes(&pixels);
                     let sizes = sizes.map_err(CollectError::picture(task, index))?;
-                    Ok((patches, sizes))
+                    Ok((percept, sizes))
                 })
                 .collect::<Result<Vec<_>, CollectError>>()?;
             let (images, sizes) = images.into_iter().unzip();
+            let (videos, audios) = (task.videos.iter(), task.audios.iter());
+            let media = Media {
+                images,
+                videos: videos
+                    .map(|source| perceive::video(policy, &task.id, source))
+                    .collect::<Result<_, _>>()?,
+                audios: audios
+                    .map(|path| perceive::sound(policy, &task.id, path))
+                    .collect::<Result<_, _>>()?,
+            };
             Ok(Prepared {
                 task: task.clone(),
-                images,
+                media,
                 sizes,
             })
         })
@@ -203,7 +231,7 @@ pub fn collect(
         .zip(tasks)
         .map(|(attempts, prepared)| Group {
             task: prepared.task.clone(),
-            images: prepared.images.clone(),
+            media: prepared.media.clone(),
             episodes: attempts.into_iter().map(|a| a.episode).collect(),
         })
         .collect())
@@ -248,7 +276,7 @@ fn start(
                 _ => {
                     let context = policy
                         .processor
-                        .prompt(&task.id, &observation.messages, &prepared.images)
+                        .prompt(&task.id, &observation.messages, &prepared.media)
                         .map_err(CollectError::row(&task.id))?;
                     check_length(&task.id, context.ids.len(), plan.max_prompt_length)?;
                     let segment = observation_segment(None, context.ids.clone(), &observation);
@@ -289,21 +317,12 @@ pub fn check_length(row: &str, tokens: usize, limit: usize) -> Result<(), Collec
     Ok(())
 }
 
-/// The pictures that messages show, in order of appearance.
-fn pictures(messages: &[Message]) -> impl Iterator<Item = usize> {
-    let parts = messages.iter().flat_map(|m| &m.content);
-    parts.filter_map(|part| match part {
-        Part::Image { index } => Some(*index),
-        Part::Text { .. } => None,
-    })
-}
-
 fn observation_segment(parent: Option<usize>, token_ids: Vec<u32>, shown: &Observation) -> Segment {
     let texts: Vec<String> = shown.messages.iter().map(Message::plain_text).collect();
     Segment {
         parent,
         kind: SegmentKind::Observation {
-            images: pictures(&shown.messages).collect(),
+            shown: chat::shown(&shown.messages).collect(),
         },
         train_mask: vec![false; token_ids.len()],
         token_ids,
@@ -356,7 +375,7 @@ fn take_turn(
     let observation = step.observation.unwrap_or(Observation {
         messages: Vec::new(),
     });
-    if pictures(&observation.messages).next().is_some() {
+    if chat::shown(&observation.messages).next().is_some() {
         return Err(CollectError::LaterPicture {
             row: task.id.clone(),
         });

@@ -236,7 +236,7 @@ pub struct PackedContexts {
 }
 
 impl PackedContexts {
-    /// Packs the contexts and runs the vision tower once on all their images.
+    /// Packs the contexts and runs the tower once on all that they show.
     pub fn new(network: &Network, contexts: &[&Context], device: &Device) -> Self {
         let placeholders = network.config().placeholder_tokens();
         let mut feature = 0;
@@ -252,17 +252,17 @@ impl PackedContexts {
                 }
             })
             .collect();
-        let images: Vec<_> = contexts.iter().flat_map(|c| &c.images).collect();
-        let features = (!images.is_empty()).then(|| {
-            let grids: Vec<_> = images.iter().map(|i| i.grid_thw).collect();
-            let patches: usize = grids.iter().map(|g| g.iter().product::<usize>()).sum();
-            let pixels: Vec<f32> = images
+        let percepts: Vec<_> = contexts.iter().flat_map(|c| &c.percepts).collect();
+        let features = (!percepts.is_empty()).then(|| {
+            let grids: Vec<_> = percepts.iter().map(|p| p.extent.grid()).collect();
+            let count: usize = grids.iter().map(|g| g.iter().product::<usize>()).sum();
+            let numbers: Vec<f32> = percepts
                 .iter()
-                .flat_map(|i| i.pixels.iter().copied())
+                .flat_map(|p| p.rows.iter().copied())
                 .collect();
-            let width = pixels.len() / patches;
+            let width = numbers.len() / count;
             network.vision(
-                Tensor::from_data(TensorData::new(pixels, [patches, width]), device),
+                Tensor::from_data(TensorData::new(numbers, [count, width]), device),
                 &grids,
             )
         });

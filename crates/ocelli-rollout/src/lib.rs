@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod collector;
 pub mod generate;
+pub mod perceive;
 pub mod policy;
 pub mod sampling;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use ocelli_data::resize::{Filter, PassOrder, resize};
+use ocelli_data::resize::{Filter, PassOrder, resize, resize_torchvision};
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::error::ModelError;
 use ocelli_model::network::Network;
@@ -48,6 +48,12 @@ impl Policy {
                     Filter::Lanczos,
                     PassOrder::PillowBefore13,
                 )
+            },
+            torchvision: |picture, width, height| {
+                resize_torchvision(picture, width, height, Filter::Bicubic)
+            },
+            torchvision_lanczos: |picture, width, height| {
+                resize_torchvision(picture, width, height, Filter::Lanczos)
             },
         };
         let processor = Processor::from_files(&checkpoint.files, &checkpoint.config, resizers)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use ocelli_core::{
     Call, Episode, Finish, ImageSource, Message, Observation, Part, Purpose, Role, SeedKey,
-    Segment, SegmentKind, Task,
+    Segment, SegmentKind, Shown, Task,
 };
 use ocelli_data::{DataConfig, Dataset, Generator};
 use ocelli_env::{CallCodec, Env, EnvError, Question, Snapshot, Step};
@@ -107,12 +107,12 @@ fn a_group_shares_its_prompt_and_records_what_was_sampled() {
     assert_eq!(groups.len(), 3);
     for (group, task) in groups.iter().zip(&data.tasks) {
         assert_eq!(group.task.id, task.id);
-        assert_eq!((group.episodes.len(), group.images.len()), (4, 1));
-        let grid = group.images[0].grid_thw;
+        assert_eq!((group.episodes.len(), group.media.images.len()), (4, 1));
+        let grid = group.media.images[0].extent.grid();
         let image_tokens = grid.iter().product::<usize>() / 4;
         let prompt = policy
             .processor
-            .prompt(&task.id, &task.messages, &group.images)
+            .prompt(&task.id, &task.messages, &group.media)
             .unwrap();
         for (sample, episode) in group.episodes.iter().enumerate() {
             assert_eq!((episode.sample, episode.segments.len()), (sample, 2));
@@ -121,7 +121,12 @@ fn a_group_shares_its_prompt_and_records_what_was_sampled() {
             let first = &episode.segments[0];
             assert_eq!(*first, group.episodes[0].segments[0]);
             assert_eq!(first.token_ids, prompt.ids);
-            assert_eq!(first.kind, SegmentKind::Observation { images: vec![0] });
+            assert_eq!(
+                first.kind,
+                SegmentKind::Observation {
+                    shown: vec![Shown::Image(0)]
+                }
+            );
             let placeholders = first
                 .token_ids
                 .iter()
@@ -282,14 +287,14 @@ fn assert_second_turn(policy: &Policy, task: &Prepared, episode: &Episode, plan:
     messages.push(AskAgain::question(&first.text));
     let whole = policy
         .processor
-        .prompt(&task.task.id, &messages, &task.images)
+        .prompt(&task.task.id, &messages, &task.media)
         .unwrap();
     let chain: Vec<u32> = [prompt, first, shown]
         .iter()
         .flat_map(|s| s.token_ids.iter().copied())
         .collect();
     assert_eq!(chain, whole.ids, "the chain is the conversation");
-    assert_eq!(shown.kind, SegmentKind::Observation { images: vec![] });
+    assert_eq!(shown.kind, SegmentKind::Observation { shown: vec![] });
     assert_eq!(shown.text, AskAgain::question(&first.text).plain_text());
 
     // A turn that was cut off is ended by what follows; one that ended itself is not ended twice.
@@ -411,7 +416,7 @@ fn a_prompt_that_is_too_long_names_its_row() {
     let lengths: Vec<usize> = tasks
         .iter()
         .map(|t| {
-            let prompt = policy.processor.prompt("", &t.task.messages, &t.images);
+            let prompt = policy.processor.prompt("", &t.task.messages, &t.media);
             prompt.unwrap().ids.len()
         })
         .collect();
@@ -513,7 +518,7 @@ fn an_env_that_shows_nothing_hands_the_turn_back() {
         ));
         let whole = policy
             .processor
-            .prompt("", &messages, &tasks[0].images)
+            .prompt("", &messages, &tasks[0].media)
             .unwrap();
         let chain: Vec<u32> = episode.segments[..3]
             .iter()
@@ -545,7 +550,12 @@ fn the_order_in_which_pictures_are_shown_is_recorded() {
     let data = Dataset::new("by hand", vec![task]);
     let groups = collect(&policy, &prepared(&policy, &data), &plan(1, 2)).unwrap();
     let first = &groups[0].episodes[0].segments[0];
-    assert_eq!(first.kind, SegmentKind::Observation { images: vec![1, 0] });
+    assert_eq!(
+        first.kind,
+        SegmentKind::Observation {
+            shown: vec![Shown::Image(1), Shown::Image(0)]
+        }
+    );
 }
 
 #[test]

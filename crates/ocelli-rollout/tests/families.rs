@@ -9,12 +9,13 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use ocelli_core::{Purpose, SeedKey};
 use ocelli_model::checkpoint::Checkpoint;
-use ocelli_model::image_processor::ImagePatches;
+use ocelli_model::image_processor::PictureGrid;
 use ocelli_model::network::{Network, PackedAttention};
 use ocelli_model::ops::attention::Forest;
 use ocelli_model::ops::gather::{RowSource, gather_rows};
 use ocelli_model::ops::logprob::Choice;
 use ocelli_model::ops::values;
+use ocelli_model::percept::{Extent, Percept};
 use ocelli_model::processor::Context;
 use ocelli_rollout::SamplingParams;
 use ocelli_rollout::generate::{PackedContexts, Request, TokenRules, generate};
@@ -58,10 +59,12 @@ fn context(tensors: &SafeTensors) -> Context {
         Ok(rows) => {
             let grid = integers(tensors, "greedy.grids");
             let halves = rows.data().as_chunks::<2>().0.iter();
-            vec![Arc::new(ImagePatches {
-                grid_thw: [0, 1, 2].map(|i| grid[i] as usize),
-                split: [0, 0],
-                pixels: halves
+            vec![Arc::new(Percept {
+                extent: Extent::Picture(PictureGrid {
+                    thw: [0, 1, 2].map(|i| grid[i] as usize),
+                    split: [0, 0],
+                }),
+                rows: halves
                     .map(|b| burn::tensor::f16::from_le_bytes(*b).to_f32())
                     .collect(),
             })]
@@ -70,7 +73,7 @@ fn context(tensors: &SafeTensors) -> Context {
     Context {
         next_position: positions.iter().flatten().max().unwrap() + 1,
         ids,
-        images,
+        percepts: images,
         positions,
     }
 }

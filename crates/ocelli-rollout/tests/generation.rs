@@ -8,8 +8,9 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use ocelli_core::{Finish, Purpose, SeedKey};
 use ocelli_model::checkpoint::Checkpoint;
-use ocelli_model::image_processor::ImagePatches;
+use ocelli_model::image_processor::PictureGrid;
 use ocelli_model::network::Network;
+use ocelli_model::percept::{Extent, Percept};
 use ocelli_model::processor::Context;
 use ocelli_rollout::SamplingParams;
 use ocelli_rollout::generate::{Completion, Request, TokenRules, generate};
@@ -91,19 +92,18 @@ impl Golden {
             let width = pixels.len() / patches as usize;
             let mut rest = pixels.as_slice();
             for grid in grids.chunks_exact(3) {
-                let grid_thw = [grid[0] as usize, grid[1] as usize, grid[2] as usize];
-                let (own, after) = rest.split_at(grid_thw.iter().product::<usize>() * width);
+                let thw = [grid[0] as usize, grid[1] as usize, grid[2] as usize];
+                let (own, after) = rest.split_at(thw.iter().product::<usize>() * width);
                 rest = after;
-                images.push(Arc::new(ImagePatches {
-                    grid_thw,
-                    split: [0, 0],
-                    pixels: own.to_vec(),
+                images.push(Arc::new(Percept {
+                    extent: Extent::Picture(PictureGrid { thw, split: [0, 0] }),
+                    rows: own.to_vec(),
                 }));
             }
         }
         Arc::new(Context {
             ids,
-            images,
+            percepts: images,
             next_position: positions.iter().flatten().max().unwrap() + 1,
             positions,
         })

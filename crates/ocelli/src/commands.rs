@@ -21,6 +21,7 @@ pub mod report;
 mod reward_file;
 pub mod score;
 pub mod serve;
+mod shown;
 pub mod train;
 pub mod validate;
 

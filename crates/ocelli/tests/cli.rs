@@ -1202,7 +1202,7 @@ fn inspect_shows_a_model_a_prompt_and_what_is_seen() {
     let text = succeed(here, &asked);
     for part in [
         "<|im_start|>user",
-        "4 of them stand for pictures",
+        "4 of them stand for what is shown",
         "a.png  60x50 pixels, seen as 56x56: 1x4x4 patches",
         "<|image_pad|> ×4",
     ] {

@@ -1,6 +1,6 @@
 """Writes decode.json: small picture files in hexadecimal with the pixels that Pillow's convert("RGB") gives.
 
-Orientation (EXIF) is applied first. Run with Pillow 13:
+Orientation (EXIF) is applied first. Writes two_frames.png as well. Run with Pillow 13:
     python make_decode.py
 """
 
@@ -73,3 +73,7 @@ add("progressive grey jpeg", saved(smooth.convert("L"), "JPEG", quality=95, prog
 
 out = {"made_by": "make_decode.py", "pillow": PIL.__version__, "cases": cases}
 pathlib.Path(__file__).with_name("decode.json").write_text(json.dumps(out, indent=1) + "\n")
+
+# An animation for the tests of `frames.rs`: a red pixel, half a second later a blue one.
+red, blue = (Image.new("RGB", (1, 1), colour) for colour in ("red", "blue"))
+red.save(pathlib.Path(__file__).with_name("two_frames.png"), save_all=True, append_images=[blue], duration=500)

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ocelli_core::{Episode, Metrics, SegmentKind};
-use ocelli_model::image_processor::ImagePatches;
 use ocelli_model::network::Network;
-use ocelli_rollout::{Group, Policy};
+use ocelli_model::percept::{Media, Percept};
+use ocelli_rollout::{CollectError, Group, Policy};
 
 use crate::algorithm::{Algorithm, Dependence};
 use crate::error::LearnError;
@@ -20,11 +20,11 @@ use crate::recipe::RolloutConfig;
 /// follows it in each episode. Sampled tokens are scored, shown ones are not.
 ///
 /// # Errors
-/// When pictures and prompt don't match.
+/// When what is shown and the prompt don't match.
 pub fn trees(
     policy: &Policy,
     group: &Group,
-    images: &[Arc<ImagePatches>],
+    media: &Media<Arc<Percept>>,
 ) -> Result<Vec<Tree>, LearnError> {
     fn shown(episode: &Episode) -> (&[u32], &SegmentKind) {
         let first = &episode.segments[0];
@@ -35,13 +35,15 @@ pub fn trees(
         .chunk_by(|a, b| shown(a) == shown(b))
         .map(|episodes| {
             let (ids, kind) = shown(&episodes[0]);
-            let images: Vec<_> = match kind {
-                SegmentKind::Observation { images: shown } => {
-                    shown.iter().map(|&i| images[i].clone()).collect()
-                }
+            let percepts: Vec<_> = match kind {
+                SegmentKind::Observation { shown } => shown
+                    .iter()
+                    .filter_map(|&shown| media.get(shown).cloned())
+                    .collect(),
                 SegmentKind::Decision { .. } => unreachable!("episodes begin with what is shown"),
             };
-            let context = policy.processor.expanded(ids, &images)?;
+            let context = policy.processor.expanded(ids, &percepts);
+            let context = context.map_err(CollectError::row(&group.task.id))?;
             Ok(Tree {
                 context: Arc::new(context),
                 branches: episodes.iter().map(branch).collect(),

@@ -31,7 +31,7 @@ pub(super) fn trees(
     let trees = groups
         .iter()
         .zip(&prepared)
-        .map(|(group, prepared)| super::batch::trees(policy, group, &prepared.images))
+        .map(|(group, prepared)| super::batch::trees(policy, group, &prepared.media))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(trees.concat())
 }

@@ -63,10 +63,10 @@ pub(super) fn join<'a>(
         if rule.rule == DemonstrationRule::Always || !matched {
             let alone = Group {
                 task: group.task.clone(),
-                images: group.images.clone(),
+                media: group.media.clone(),
                 episodes: vec![episode.clone()],
             };
-            shown.extend(trees(policy, &alone, &group.images)?);
+            shown.extend(trees(policy, &alone, &group.media)?);
             group.episodes.push(episode);
         }
     }

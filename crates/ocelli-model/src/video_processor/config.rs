@@ -1,5 +1,7 @@
 //! How a checkpoint wants its videos prepared: reading of `video_preprocessor_config.json`.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use crate::image_processor::config::{check_value, parse_nested};
@@ -99,17 +101,37 @@ struct SizeFile {
 }
 
 impl VideoProcessorConfig {
+    /// Finds the settings of a checkpoint where transformers does: under `video_processor` in `processor_config.json`, in
+    /// `video_preprocessor_config.json`, or those of pictures in `preprocessor_config.json`. `family` is the class of a file that
+    /// names none. `None` if there is no such file.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub fn from_files<'a>(
+        read: impl FnMut(&str) -> Result<Option<Cow<'a, [u8]>>, ProcessingError>,
+        family: VideoFamily,
+    ) -> Result<Option<Self>, ProcessingError> {
+        settings(read)?
+            .map(|(bytes, file)| Self::of_family(&bytes, file, family))
+            .transpose()
+    }
+
     /// Reads `video_preprocessor_config.json`, or an object that has its keys under `video_processor`. A file without
     /// `video_processor_type` is one of Qwen2-VL.
     ///
     /// # Errors
     /// If it is not JSON, a value has the wrong type or is impossible, or it belongs to another kind of processor.
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self, ProcessingError> {
+        Self::of_family(bytes, file, VideoFamily::Qwen2Vl)
+    }
+
+    fn of_family(bytes: &[u8], file: &str, family: VideoFamily) -> Result<Self, ProcessingError> {
         let read: VideoFile = parse_nested(bytes, "video_processor", file)?;
         let kind = read.video_processor_type.as_deref();
         let family = match kind {
-            None | Some("Qwen2VLVideoProcessor") => VideoFamily::Qwen2Vl,
-            _ => VideoFamily::Qwen3Vl,
+            None => family,
+            Some("Qwen2VLVideoProcessor") => VideoFamily::Qwen2Vl,
+            Some(_) => VideoFamily::Qwen3Vl,
         };
         let default = Self::new(family);
         let size = read.size.unwrap_or_default();
@@ -187,6 +209,29 @@ impl VideoProcessorConfig {
         let mend = "it is a positive number";
         check_value(file, "fps", fps, fps > 0.0 && fps.is_finite(), mend)
     }
+}
+
+/// The contents of a file and its name.
+type Settings<'a> = (Cow<'a, [u8]>, &'static str);
+
+/// The file that says how videos are prepared: `processor_config.json` if it has a `video_processor`, else
+/// `video_preprocessor_config.json`, else `preprocessor_config.json`.
+pub(super) fn settings<'a>(
+    mut read: impl FnMut(&str) -> Result<Option<Cow<'a, [u8]>>, ProcessingError>,
+) -> Result<Option<Settings<'a>>, ProcessingError> {
+    const NESTED: &str = "processor_config.json";
+    if let Some(bytes) = read(NESTED)? {
+        let whole: serde_json::Value = parse_nested(&bytes, "", NESTED)?;
+        if whole.get("video_processor").is_some() {
+            return Ok(Some((bytes, NESTED)));
+        }
+    }
+    for file in ["video_preprocessor_config.json", "preprocessor_config.json"] {
+        if let Some(bytes) = read(file)? {
+            return Ok(Some((bytes, file)));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

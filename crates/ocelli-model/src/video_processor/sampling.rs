@@ -4,7 +4,7 @@ use super::config::{VideoFamily, VideoProcessorConfig};
 use crate::processing_error::ProcessingError;
 
 /// Frames a second that transformers assumes when nobody knows.
-const DEFAULT_FPS: f64 = 24.0;
+pub(crate) const UNKNOWN_FPS: f64 = 24.0;
 
 impl VideoProcessorConfig {
     /// Indices of the frames to look at, of a video of `total` frames and `video_fps` frames a second: `num_frames` of
@@ -64,7 +64,7 @@ impl VideoProcessorConfig {
         let count = match (self.num_frames, self.fps) {
             (Some(count), _) => count,
             (None, Some(fps)) => {
-                let count = (total as f64 / video_fps.unwrap_or(DEFAULT_FPS) * fps) as usize;
+                let count = (total as f64 / video_fps.unwrap_or(UNKNOWN_FPS) * fps) as usize;
                 count.max(least).min(most).min(total)
             }
             (None, None) => total.max(least).min(most),
@@ -85,7 +85,7 @@ impl VideoProcessorConfig {
     pub fn second_per_grid(&self, sampled: usize, total: usize, video_fps: Option<f64>) -> f64 {
         let fps = match video_fps {
             Some(fps) => sampled as f64 / total as f64 * fps,
-            None => DEFAULT_FPS,
+            None => UNKNOWN_FPS,
         };
         self.temporal_patch_size as f64 / fps
     }
@@ -93,7 +93,7 @@ impl VideoProcessorConfig {
     /// Seconds from the start for each temporal patch: the mean of its first and last frame's, the last frame repeated
     /// until the patch is full.
     pub fn timestamps(&self, indices: &[usize], video_fps: Option<f64>) -> Vec<f64> {
-        let fps = video_fps.unwrap_or(DEFAULT_FPS);
+        let fps = video_fps.unwrap_or(UNKNOWN_FPS);
         let seconds = |index: usize| index as f64 / fps;
         indices
             .chunks(self.temporal_patch_size)

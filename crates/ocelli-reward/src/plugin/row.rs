@@ -1,8 +1,9 @@
 //! What a plug-in is told of an episode, as the runner reads it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use ocelli_core::{BoundingBox, Episode, ImageSource, Message, Part, Role, Target};
+use ocelli_core::{BoundingBox, Episode, ImageSource, Message, Part, Role, Target, Task};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -53,12 +54,14 @@ enum Content<'a> {
     Parts(Vec<ContentPart<'a>>),
 }
 
-/// A picture is the path of its file, its name inside a data file, or null when it has neither.
+/// A picture, video or sound is the path of its file, or null when it has none.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum ContentPart<'a> {
     Text { text: &'a str },
     Image { image: Option<String> },
+    Video { video: Option<String> },
+    Audio { audio: Option<String> },
 }
 
 impl<'a> Row<'a> {
@@ -87,7 +90,7 @@ impl<'a> Row<'a> {
                 texts.chain(others).collect()
             },
             messages: is_trl.then(|| {
-                let message = |message| ChatMessage::new(message, &task.images);
+                let message = |message| ChatMessage::new(message, task);
                 task.messages.iter().map(message).collect()
             }),
             token_ids: is_trl.then_some(token_ids),
@@ -96,7 +99,7 @@ impl<'a> Row<'a> {
 }
 
 impl<'a> ChatMessage<'a> {
-    fn new(message: &'a Message, images: &[ImageSource]) -> Self {
+    fn new(message: &'a Message, task: &Task) -> Self {
         let only_text = message
             .content
             .iter()
@@ -110,7 +113,7 @@ impl<'a> ChatMessage<'a> {
                     message
                         .content
                         .iter()
-                        .map(|part| ContentPart::new(part, images))
+                        .map(|part| ContentPart::new(part, task))
                         .collect(),
                 )
             },
@@ -119,12 +122,13 @@ impl<'a> ChatMessage<'a> {
 }
 
 impl<'a> ContentPart<'a> {
-    fn new(part: &'a Part, images: &[ImageSource]) -> Self {
+    fn new(part: &'a Part, task: &Task) -> Self {
+        let name = |path: &Path| path.to_string_lossy().into_owned();
         match part {
             Part::Text { text } => Self::Text { text },
             Part::Image { index } => Self::Image {
-                image: match images.get(*index) {
-                    Some(ImageSource::Path(path)) => Some(path.to_string_lossy().into_owned()),
+                image: match task.images.get(*index) {
+                    Some(ImageSource::Path(path)) => Some(name(path)),
                     // Not a name that looks like a path: a function would try to open it.
                     Some(
                         ImageSource::Embedded(_)
@@ -134,6 +138,12 @@ impl<'a> ContentPart<'a> {
                     )
                     | None => None,
                 },
+            },
+            Part::Video { index } => Self::Video {
+                video: task.videos.get(*index).map(|video| name(&video.path)),
+            },
+            Part::Audio { index } => Self::Audio {
+                audio: task.audios.get(*index).map(|path| name(path)),
             },
         }
     }

@@ -1,14 +1,14 @@
 //! `ocelli generate`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use ocelli_core::{Message, Part, Purpose, Role, SeedKey};
+use ocelli_core::{Purpose, SeedKey};
 use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides};
 use ocelli_rollout::generate::{Request, generate};
 use ocelli_rollout::{Policy, SamplingParams};
 
+use super::shown::{ROW, ShownArguments};
 use super::{misuse, print};
 
 /// Arguments of `ocelli generate`.
@@ -17,9 +17,8 @@ pub struct Arguments {
     /// Checkpoint folder.
     #[arg(long)]
     model: String,
-    /// A picture; may be given several times.
-    #[arg(long, value_name = "FILE")]
-    image: Vec<PathBuf>,
+    #[command(flatten)]
+    shown: ShownArguments,
     /// The question.
     prompt: String,
     /// The system prompt; without it, the model's chat template decides.
@@ -50,7 +49,7 @@ pub struct Arguments {
 /// Answers.
 ///
 /// # Errors
-/// When checkpoint or pictures can't be read.
+/// When checkpoint, pictures, videos or sounds can't be read.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !(arguments.temperature.is_finite() && arguments.temperature >= 0.0) {
         return Err(misuse(format!(
@@ -72,36 +71,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         &device,
     )?;
     let policy = Policy::new(checkpoint, &device)?;
-    let images = arguments
-        .image
-        .iter()
-        .map(|path| {
-            Ok(policy
-                .processor
-                .image(&ocelli_data::decode_picture(path)?)?)
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let mut content: Vec<Part> = (0..images.len())
-        .map(|index| Part::Image { index })
-        .collect();
-    content.push(Part::Text {
-        text: arguments.prompt.clone(),
-    });
-    let system = arguments
-        .system
-        .iter()
-        .map(|text| Message::text(Role::System, text.as_str()));
-    let messages: Vec<Message> = system
-        .chain([Message {
-            role: Role::User,
-            content,
-        }])
-        .collect();
-    let context = Arc::new(
-        policy
-            .processor
-            .prompt("command line", &messages, &images)?,
-    );
+    let media = arguments.shown.media(&policy)?;
+    let messages = arguments
+        .shown
+        .messages(arguments.system.as_deref(), &arguments.prompt);
+    let context = Arc::new(policy.processor.prompt(ROW, &messages, &media)?);
     let key = SeedKey::new(arguments.seed, Purpose::Sampling);
     let request = Request {
         context,

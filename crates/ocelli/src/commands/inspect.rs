@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use ocelli_core::{Frame, Message, Part as MessagePart, Role};
+use ocelli_core::Frame;
 use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides};
 use ocelli_model::part::{Part, part_of};
+use ocelli_model::percept::{Extent, Media, Percept};
 use ocelli_model::stored_model::StoredTensor;
 use ocelli_rollout::Policy;
 use serde_json::json;
 
+use super::shown::{ROW, ShownArguments};
 use super::{misuse, print};
 use crate::text_table::align;
 
@@ -27,7 +30,7 @@ pub struct Arguments {
 enum What {
     /// Parts, sizes and types of a checkpoint; its weights are not read.
     Model(ModelArguments),
-    /// A conversation as the model gets it: the rendered text, token ids, and how pictures are cut.
+    /// A conversation as the model gets it: the rendered text, token ids, and how pictures, videos and sounds are cut.
     Prompt(PromptArguments),
     /// The pixels that the model sees of a picture, as a PNG.
     Image(ImageArguments),
@@ -51,9 +54,8 @@ struct PromptArguments {
     model: String,
     /// The question.
     prompt: String,
-    /// A picture; may be given several times. They come before the question.
-    #[arg(long, value_name = "FILE")]
-    image: Vec<PathBuf>,
+    #[command(flatten)]
+    shown: ShownArguments,
     /// The system prompt; without it, the model's chat template decides.
     #[arg(long)]
     system: Option<String>,
@@ -76,7 +78,7 @@ struct ImageArguments {
 /// Looks.
 ///
 /// # Errors
-/// When checkpoint or pictures can't be read.
+/// When checkpoint, pictures, videos or sounds can't be read.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.what {
         What::Model(arguments) => model(arguments),
@@ -196,36 +198,34 @@ fn policy(model: &str) -> anyhow::Result<Policy> {
 fn prompt(arguments: &PromptArguments) -> anyhow::Result<()> {
     let policy = policy(&arguments.model)?;
     let processor = &policy.processor;
-    let pictures = arguments
-        .image
-        .iter()
-        .map(|path| Ok(ocelli_data::decode_picture(path)?))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let images = pictures
-        .iter()
-        .map(|picture| Ok(processor.image(picture)?))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let shown = (0..images.len()).map(|index| MessagePart::Image { index });
-    let question = MessagePart::Text {
-        text: arguments.prompt.clone(),
-    };
-    let system = arguments.system.iter();
-    let messages: Vec<Message> = system
-        .map(|text| Message::text(Role::System, text.as_str()))
-        .chain([Message {
-            role: Role::User,
-            content: shown.chain([question]).collect(),
-        }])
-        .collect();
-    let context = processor.prompt("command line", &messages, &images)?;
+    let media = arguments.shown.media(&policy)?;
+    let messages = arguments
+        .shown
+        .messages(arguments.system.as_deref(), &arguments.prompt);
+    let context = processor.prompt(ROW, &messages, &media)?;
     let placeholders = policy.checkpoint.config.placeholder_tokens();
     if arguments.json {
-        let grids: Vec<_> = images.iter().map(|image| image.grid_thw).collect();
+        let grids = |percepts: &[Arc<Percept>]| -> Vec<[usize; 3]> {
+            percepts.iter().map(|p| p.extent.grid()).collect()
+        };
+        let videos = media.videos.iter().map(|p| &p.extent);
+        let seconds = videos.filter_map(|extent| match extent {
+            Extent::Video(video) => Some(video.second_per_grid),
+            _ => None,
+        });
+        let sounds = media.audios.iter().map(|p| &p.extent);
+        let frames = sounds.filter_map(|extent| match extent {
+            Extent::Sound { frames } => Some(*frames),
+            _ => None,
+        });
         let whole = json!({
             "text": processor.render(&messages)?,
             "token_ids": context.ids,
             "positions": context.positions,
-            "image_grid_thw": grids,
+            "image_grid_thw": grids(&media.images),
+            "video_grid_thw": grids(&media.videos),
+            "second_per_grid_ts": seconds.collect::<Vec<_>>(),
+            "audio_frames": frames.collect::<Vec<_>>(),
             "stop_token_ids": policy.rules.stop,
         });
         return print(&format!("{whole}\n"));
@@ -240,30 +240,58 @@ fn prompt(arguments: &PromptArguments) -> anyhow::Result<()> {
         .filter(|id| placeholders.contains(id))
         .count();
     write!(text, "\n{} tokens", context.ids.len())?;
-    if !images.is_empty() {
-        write!(text, ", {places} of them stand for pictures")?;
+    if !media.is_empty() {
+        write!(text, ", {places} of them stand for what is shown")?;
     }
     text.push('\n');
-    for ((path, picture), image) in arguments.image.iter().zip(&pictures).zip(&images) {
-        let [time, height, width] = image.grid_thw;
-        let seen = processor
-            .frame_sizes(picture, image)?
-            .extent(Frame::ModelPixels);
-        writeln!(
-            text,
-            "{}  {}x{} pixels, seen as {}x{}: {time}x{height}x{width} patches",
-            path.display(),
-            picture.width(),
-            picture.height(),
-            seen[0],
-            seen[1],
-        )?;
-    }
+    text += &shown_lines(&policy, &arguments.shown, &media)?;
     text.push('\n');
     text += &token_lines(&context.ids, &context.positions, &placeholders, |id| {
         processor.tokenizer.token(id)
     });
     print(&text)
+}
+
+/// A line for each picture, video and sound: how it is cut.
+fn shown_lines(
+    policy: &Policy,
+    shown: &ShownArguments,
+    media: &Media<Arc<Percept>>,
+) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let files = shown.image.iter().chain(&shown.video).chain(&shown.audio);
+    let percepts = media
+        .images
+        .iter()
+        .chain(&media.videos)
+        .chain(&media.audios);
+    for (path, percept) in files.zip(percepts) {
+        let path_shown = path.display();
+        match &percept.extent {
+            Extent::Picture(grid) => {
+                let [time, height, width] = grid.thw;
+                let picture = ocelli_data::decode_picture(path)?;
+                let sizes = policy.processor.frame_sizes(&picture)?;
+                let [wide, tall] = sizes.extent(Frame::ModelPixels);
+                let (source_wide, source_tall) = picture.size();
+                writeln!(
+                    text,
+                    "{path_shown}  {source_wide}x{source_tall} pixels, seen as {wide}x{tall}: {time}x{height}x{width} patches"
+                )?;
+            }
+            Extent::Video(video) => {
+                let [time, height, width] = video.thw;
+                let seconds: Vec<_> = video.timestamps.iter().map(|t| format!("{t:.1}")).collect();
+                writeln!(
+                    text,
+                    "{path_shown}  {time}x{height}x{width} patches, seen at {} s",
+                    seconds.join(", ")
+                )?;
+            }
+            Extent::Sound { frames } => writeln!(text, "{path_shown}  {frames} frames")?,
+        }
+    }
+    Ok(text)
 }
 
 /// A line a token, a run of placeholders in one line.
