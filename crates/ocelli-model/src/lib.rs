@@ -8,6 +8,7 @@ pub mod decoder;
 pub mod error;
 pub mod expander;
 pub mod families;
+pub mod heads;
 pub mod hub_cache;
 pub mod image_processor;
 pub mod mel;

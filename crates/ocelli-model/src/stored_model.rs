@@ -10,6 +10,7 @@ use safetensors::tensor::SafeTensors;
 use crate::checkpoint::{Checkpoint, ConfigOverrides, malformed, mapped, parse_json, weight_files};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use crate::heads::is_head;
 use crate::hub_cache;
 use crate::preset::Preset;
 
@@ -85,7 +86,11 @@ impl Checkpoint {
             model_type: config.model_type.clone(),
             summary: config.summary(),
             missing: wanted.difference(&found).cloned().collect(),
-            unexpected: found.difference(&wanted).cloned().collect(),
+            unexpected: found
+                .difference(&wanted)
+                .filter(|name| !is_head(name))
+                .cloned()
+                .collect(),
             tensors,
         })
     }
