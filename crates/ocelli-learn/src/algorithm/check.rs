@@ -26,9 +26,9 @@ impl AlgorithmConfig {
         let all = self
             .ranges(&resolved)
             .into_iter()
-            .chain(self.keys_without_effect(&resolved))
             .chain(self.critic_refusals(&resolved))
             .chain(self.staleness_refusals(&resolved))
+            .chain(self.keys_without_effect(&resolved))
             .chain(self.contradictions(&resolved, num_generations));
         match all.into_iter().find(|refusal| refusal.wrong) {
             Some(refusal) => Err(refusal.message.to_owned()),
