@@ -1,24 +1,31 @@
 //! The `algorithm` table of a recipe: credit and objective, key by key, and what they resolve to.
 
 mod check;
+mod critic;
 mod preset;
+mod stale;
+mod state;
 
 use serde::{Deserialize, Serialize};
 
 use crate::credit::decoupled::MultiObjectiveAggregation;
-use crate::credit::task_spread::{TaskSpread, TaskSpreadRule};
+use crate::credit::gae::GaeLevel;
+use crate::credit::task_spread::TaskSpreadRule;
 use crate::credit::{AdvantageEstimator, EPSILON, GroupScale, ScaleRewards};
 use crate::objective::cispo::CispoRule;
 use crate::objective::covariance::ClipCov;
 use crate::objective::difficulty::DifficultyWeight;
-use crate::objective::entropy::{AdaptiveEntropy, EntropyRule};
-use crate::objective::kl::AdaptiveKl;
+use crate::objective::entropy::EntropyRule;
+use crate::objective::staleness::StalenessRule;
 use crate::objective::{
     CispoBounds, ClipBounds, ImportanceSamplingLevel, KlEstimator, LossAggregation,
     SapoTemperatures, Surrogate, VespoShape,
 };
 
+pub use critic::Critic;
 pub use preset::Preset;
+pub use stale::{AdvantageWeights, StalenessCorrection};
+pub use state::AlgorithmState;
 
 /// What a token's loss is and, unless `loss_aggregation` says otherwise, how token losses are averaged. TRL's names, and more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,9 +116,55 @@ pub struct AlgorithmConfig {
     /// In which order several rewards are added and normalised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multi_objective_aggregation: Option<MultiObjectiveAggregation>,
-    /// Discount of token rewards in `reinforce_plus_plus`.
+    /// Discount of rewards to come in `reinforce_plus_plus` and `gae`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
+    /// λ of `gae`: 0 trusts the values alone, 1 the rewards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lam: Option<f64>,
+    /// What has a value in `gae`: a `token`, or a `step`, which is a turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gae_level: Option<GaeLevel>,
+    /// Weight of the value loss in `gae`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vf_coef: Option<f64>,
+    /// How far a value may move from the one at sampling in `gae`; 0 for no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cliprange_value: Option<f64>,
+    /// Whether the value loss is kept from the network under the head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detach_value_head: Option<bool>,
+    /// Whether token rewards are divided by their deviation over the batch in `gae`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whiten_rewards: Option<bool>,
+    /// Steps at the beginning of the stage in which only the value head learns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critic_warmup: Option<u64>,
+    /// Temperature of the weights of `awr`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awr_temperature: Option<f64>,
+    /// Largest weight of `awr`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awr_cap: Option<f64>,
+    /// How recorded answers are weighed by what the policy thinks of them now: `token_truncate`, `token_mask`, `sequence_truncate` or
+    /// `sequence_mask`.
+    #[serde(
+        alias = "vllm_importance_sampling_mode",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub staleness_correction: Option<StalenessCorrection>,
+    /// Smallest of these weights.
+    #[serde(
+        alias = "vllm_importance_sampling_clip_min",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub staleness_min: Option<f64>,
+    /// Largest of these weights.
+    #[serde(
+        alias = "vllm_importance_sampling_clip_max",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub staleness_max: Option<f64>,
     /// Sharpness of the weights of `softmax`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub softmax_beta: Option<f64>,
@@ -128,7 +181,11 @@ pub struct AlgorithmConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub importance_sampling_level: Option<ImportanceSamplingLevel>,
     /// The ratio is clipped below 1 − epsilon.
-    #[serde(alias = "clip_ratio_low", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        alias = "clip_ratio_low",
+        alias = "cliprange",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub epsilon: Option<f64>,
     /// The ratio is clipped above 1 + epsilon_high; by default epsilon.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,9 +287,12 @@ pub struct AlgorithmConfig {
     /// Reward nodes that give a demonstration nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub demonstration_skips: Option<Vec<String>>,
-    /// Optimizer steps on the same completions.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How often the same completions are learnt from.
+    #[serde(alias = "num_ppo_epochs", skip_serializing_if = "Option::is_none")]
     pub num_iterations: Option<usize>,
+    /// Into how many optimizer steps the prompts of a batch are dealt, each time anew by chance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_mini_batches: Option<usize>,
     /// Control arm: rewards are shuffled over the batch, so that they say nothing about their completions.
     pub shuffle_rewards: bool,
 }
@@ -314,16 +374,14 @@ pub struct Algorithm {
     pub entropy: Option<EntropyBonus>,
     pub demonstrations: Option<Demonstrations>,
     pub num_iterations: usize,
+    pub num_mini_batches: usize,
+    /// Of `awr`.
+    pub advantage_weights: AdvantageWeights,
+    /// Weights of recorded answers.
+    pub staleness: Option<StalenessRule>,
+    /// The value head, with `gae` alone.
+    pub critic: Option<Critic>,
     pub shuffle_rewards: bool,
-}
-
-/// What an algorithm remembers from step to step; kept in checkpoints.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct AlgorithmState {
-    pub task_spread: TaskSpread,
-    pub entropy: Option<AdaptiveEntropy>,
-    pub kl: Option<AdaptiveKl>,
 }
 
 impl AlgorithmConfig {
@@ -371,13 +429,17 @@ impl AlgorithmConfig {
         let horizon = keys.kl_horizon.unwrap_or(10_000.0);
         let adaptive_entropy = keys.use_adaptive_entropy.unwrap_or(false);
         let coefficient = keys.entropy_coef.unwrap_or(0.0);
+        let critic = keys.critic();
+        let (advantage_weights, staleness) = (keys.advantage_weights(), keys.staleness());
         Algorithm {
             estimator: keys.advantage_estimator.unwrap_or_default(),
             scale: GroupScale {
                 epsilon: keys.scale_epsilon.unwrap_or(EPSILON),
                 ..keys.scale_rewards.unwrap_or_default().into()
             },
-            normalize_advantages: keys.normalize_advantages.unwrap_or(false),
+            normalize_advantages: keys
+                .normalize_advantages
+                .unwrap_or(keys.advantage_estimator == Some(AdvantageEstimator::Gae)),
             multi_objective: keys.multi_objective_aggregation.unwrap_or_default(),
             gamma: keys.gamma.unwrap_or(1.0),
             softmax_beta: keys.softmax_beta.unwrap_or(1.0),
@@ -430,6 +492,10 @@ impl AlgorithmConfig {
                 skips: keys.demonstration_skips.unwrap_or_default(),
             }),
             num_iterations: keys.num_iterations.unwrap_or(1),
+            num_mini_batches: keys.num_mini_batches.unwrap_or(1),
+            critic,
+            advantage_weights,
+            staleness,
             shuffle_rewards: keys.shuffle_rewards,
         }
     }
@@ -452,6 +518,18 @@ impl AlgorithmConfig {
             normalize_advantages,
             multi_objective_aggregation,
             gamma,
+            awr_temperature,
+            awr_cap,
+            staleness_correction,
+            staleness_min,
+            staleness_max,
+            lam,
+            gae_level,
+            vf_coef,
+            cliprange_value,
+            detach_value_head,
+            whiten_rewards,
+            critic_warmup,
             softmax_beta,
             ema_decay,
             loss_type,
@@ -491,46 +569,7 @@ impl AlgorithmConfig {
             demonstration,
             demonstration_skips,
             num_iterations,
+            num_mini_batches,
         )
-    }
-}
-
-impl Algorithm {
-    /// Weight of the KL penalty now.
-    pub fn beta(&self, state: &AlgorithmState) -> f64 {
-        let first = self.kl.map_or(0.0, |kl| kl.beta);
-        state.kl.map_or(first, |adaptive| adaptive.coefficient)
-    }
-
-    /// Weight of the entropy bonus now.
-    pub fn entropy_coefficient(&self, state: &AlgorithmState) -> f64 {
-        match self.entropy {
-            None => 0.0,
-            Some(EntropyBonus {
-                coefficient,
-                adaptive: None,
-            }) => coefficient,
-            Some(EntropyBonus {
-                adaptive: Some(rule),
-                ..
-            }) => state.entropy.map_or(0.0, |adaptive| adaptive.active(rule)),
-        }
-    }
-
-    /// Whether tokens are chosen by what the model says of the whole batch, which takes a pass of its own.
-    pub fn looks_ahead(&self) -> bool {
-        self.top_entropy_quantile < 1.0
-            || self.covariance.is_some()
-            || self.off_policy_mask_threshold.is_some()
-    }
-
-    /// The KL penalty, when it stands in the loss.
-    pub fn kl_in_loss(&self) -> Option<KlTerm> {
-        self.kl.filter(|kl| kl.place == KlIn::Loss)
-    }
-
-    /// The KL penalty, when it is taken from the reward.
-    pub fn kl_in_reward(&self) -> Option<KlTerm> {
-        self.kl.filter(|kl| kl.place == KlIn::Reward)
     }
 }

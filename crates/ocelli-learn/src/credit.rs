@@ -3,6 +3,7 @@
 //! Rewards come in groups: `groups[i][j]` is the reward of sample `j` of prompt `i`. `None` marks an episode that no verifier
 //! could judge: it takes no part in any statistic and gets advantage 0.
 
+pub mod advantage_weighted;
 pub mod baseline;
 pub mod decoupled;
 pub mod demonstration;
@@ -51,12 +52,21 @@ pub enum AdvantageEstimator {
     TaskSpread,
     /// Weights that sum to 1 in each group, for likelihood objectives: [`softmax`].
     Softmax,
+    /// Generalised advantages over a value head (PPO): [`gae`].
+    Gae,
+    /// Positive weights that grow with the reward, for likelihood objectives: [`advantage_weighted`].
+    Awr,
+    /// The reward itself, without a baseline: [`advantage_weighted::reward_weighted`].
+    Reward,
 }
 
 impl AdvantageEstimator {
     /// Whether a sample is only ever compared with others of its group, so that a group of one teaches nothing.
     pub fn needs_group(self) -> bool {
-        !matches!(self, Self::ReinforcePlusPlus | Self::Remax)
+        !matches!(
+            self,
+            Self::ReinforcePlusPlus | Self::Remax | Self::Gae | Self::Awr | Self::Reward
+        )
     }
 }
 

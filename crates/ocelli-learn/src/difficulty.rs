@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use ocelli_core::{Episode, Progress, Purpose, SeedKey};
@@ -17,6 +18,7 @@ use crate::error::LearnError;
 use crate::preflight;
 use crate::recipe::{Recipe, StageConfig};
 use crate::reward_log::RewardLog;
+use crate::reward_model::{self, Pictures};
 
 /// Answers drawn at a time; bounds the memory of their pixels.
 const CHUNK: usize = 128;
@@ -42,9 +44,10 @@ pub fn measure(
         place: format!("stage {}", index + 1),
         message: "no such stage has a reward, and without one nothing says what is solved; choose a `grpo` stage".into(),
     })?;
-    let pictures = std::sync::Arc::new(PictureCache::default());
+    let pictures = Arc::new(PictureCache::default());
     let sources = without_bands(&stage.data);
     let data = ocelli_data::load_sources(&sources, root, recipe.run.seed, &pictures)?;
+    let data = Arc::new(data);
     let graph = RewardGraph::new(&stage.reward)?;
     check_node(success, &graph)?;
     let device = Device::flex();
@@ -52,6 +55,9 @@ pub fn measure(
     let checkpoint = Checkpoint::open(&model.path, &model.overrides, recipe.run.seed, &device)?;
     let policy = Policy::new(checkpoint, &device)?;
     preflight::check_prompts(&policy, &data, stage.max_prompt_length())?;
+    let rows = Arc::clone(&data);
+    let shown: Arc<Pictures> = Arc::new(move |task, index| rows.picture(task, index));
+    reward_model::provide(&graph, &shown)?;
     graph.start(RewardLog::default().writer())?;
     let plan = plan(stage, samples, recipe.run.seed);
     let progress = Progress {

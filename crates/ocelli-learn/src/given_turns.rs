@@ -74,6 +74,24 @@ pub fn check(policy: &Policy, data: &Dataset, turns: TurnsOf) -> Result<(), Lear
         .collect()
 }
 
+/// The rows that `curator` draws for a step, their pictures at hand.
+///
+/// # Errors
+/// When a picture can't be read.
+pub fn drawn(
+    session: &Session,
+    data: &Dataset,
+    curator: &mut Curator,
+    (stage_index, step): (usize, u64),
+) -> Result<Vec<Prepared>, LearnError> {
+    let shown = (session.seed, (stage_index as u64) << 32 | step);
+    let rows = curator.draw(&session.curriculum, step, 0);
+    let tasks = data.training_tasks(data.rows(&rows), shown)?;
+    Ok(prepare(&session.policy, &tasks, |task, index| {
+        data.training_picture(task, index, shown)
+    })?)
+}
+
 /// The trees of the rows that `curator` draws for a step: each prompt with its turns.
 ///
 /// # Errors
@@ -87,12 +105,7 @@ pub fn batch(
     turns: TurnsOf,
 ) -> Result<Vec<Tree>, LearnError> {
     let policy = &session.policy;
-    let shown = (session.seed, (stage_index as u64) << 32 | step);
-    let rows = curator.draw(&session.curriculum, step, 0);
-    let tasks = data.training_tasks(data.rows(&rows), shown)?;
-    let prepared = prepare(policy, &tasks, |task, index| {
-        data.training_picture(task, index, shown)
-    })?;
+    let prepared = drawn(session, data, curator, (stage_index, step))?;
     let tree = |prepared: &Prepared| {
         let task = &prepared.task;
         let turns = turns(policy, data, task)?;

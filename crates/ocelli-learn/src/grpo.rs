@@ -5,20 +5,26 @@
 //! `algorithm` table exchanges credit and objective ([`crate::algorithm`]).
 
 mod batch;
+mod critic;
 mod damage;
 mod demonstrations;
 mod filter;
 mod metrics;
+pub mod off_policy;
 mod sampling;
 mod select;
 mod signal;
 mod step;
 
+use std::borrow::Cow;
+
 use ocelli_core::{Metrics, Progress, Purpose, SeedKey};
 use ocelli_data::Dataset;
+use ocelli_model::heads::Head;
 use ocelli_model::network::Network;
 use ocelli_reward::RewardGraph;
 use ocelli_rollout::{Group, Policy};
+use rand::seq::SliceRandom;
 
 use crate::algorithm::{Algorithm, AlgorithmState};
 use crate::credit::AdvantageEstimator;
@@ -31,6 +37,7 @@ use crate::stage::{Session, StageEnd, StagePlan, Unjudged, record_step, run_step
 
 pub use batch::trees;
 use batch::{TokenBatch, logprobs};
+use critic::{Averages, Valued, estimate, record_objective, values_before};
 pub use filter::FilterGroups;
 use sampling::{Sampled, Sampler};
 pub use select::{Disagreement, SelectGroups};
@@ -55,6 +62,7 @@ pub fn run(
     let success = stage.sampler.success();
     let (stage_index, max_steps) = (plan.index as u64, stage.exit.max_steps);
     let mut unjudged = Unjudged::default();
+    let watched = stage.alarms.nodes(&stage.reward);
 
     run_steps(session, plan, |session, optimizer, step| {
         let key = |purpose| SeedKey::new(session.seed, purpose).step(stage_index << 32 | step);
@@ -127,6 +135,15 @@ pub fn run(
         let rewards = demonstrations::of_samples(&joined, &learned.rewards, &mut metrics);
         metrics::record_batch(&mut metrics, graph, &groups, &rewards);
         metrics::record_sources(&mut metrics, data, &groups, &rewards);
+        let told = session
+            .state
+            .alarms
+            .observe(&stage.alarms, &watched, &mut metrics);
+        for told in told {
+            session
+                .observer
+                .message(&format!("step {}: {told}", step + 1));
+        }
         Ok(metrics)
     })
 }
@@ -194,7 +211,7 @@ pub fn learn(
         .map(|group| trees(policy, group, &group.media))
         .collect::<Result<Vec<_>, _>>()?
         .concat();
-    check(batch, plan, &algorithm, &trees)?;
+    check(policy, batch, plan, &algorithm, &trees)?;
     let mut metrics = Metrics::default();
     let progress = Progress { step, max_steps };
     let mut signal = Signal::new(groups, batch.greedy, plan.graph, progress);
@@ -207,8 +224,26 @@ pub fn learn(
         let beta = algorithm.beta(state);
         metrics.set("kl", signal.penalize(kl.estimator, beta, groups, &pulled));
     }
-    let advantages = signal.advantages(groups, &algorithm, state);
+    let valued = algorithm.critic.as_ref().map(|critic| {
+        let before = values_before(policy, &policy.network(), &trees, look);
+        let normalize = algorithm.normalize_advantages;
+        let found = estimate(&signal, groups, &before, critic, normalize);
+        (Valued::new(before, &found), found)
+    });
+    let (advantages, valued) = match valued {
+        None => (signal.advantages(groups, &algorithm, state), None),
+        Some((valued, found)) => {
+            record_objective(&mut metrics, &signal, groups, &valued);
+            let advantages = found.into_iter().map(|e| e.advantages).collect();
+            (advantages, Some(valued))
+        }
+    };
     let mut tokens = TokenBatch::new(groups, &trees, &advantages, &algorithm, &rollout);
+    tokens.valued = valued;
+    if let Some(rule) = algorithm.staleness {
+        let now = logprobs(policy, &policy.network(), &trees, look).0;
+        tokens.correct(rule, now, &mut metrics);
+    }
     if let Some(rule) = algorithm.dependence {
         let blind = logprobs(policy, &policy.network(), batch.damaged, look).0;
         tokens.weigh_by_dependence(rule, &blind, &mut metrics);
@@ -218,19 +253,33 @@ pub fn learn(
     }
 
     // objective and step
+    let mut averages = Averages::default();
     for iteration in 0..algorithm.num_iterations {
-        let learner = Learner {
-            stage,
-            rollout: &rollout,
-            algorithm: &algorithm,
-            reference: plan.reference,
-            progress: plan.progress,
-            key: plan.key.clone().turn(iteration as u64),
-        };
-        let (report, statistics) = learner.step(policy, optimizer, &trees, &tokens, state);
-        record_step(&mut metrics, &report);
-        statistics.record(&mut metrics, &algorithm, &tokens);
-        state.update(&algorithm, &mut metrics, tokens.lengths.len());
+        let key = plan.key.clone().turn(iteration as u64);
+        for (number, batch) in mini_batches(&trees, &tokens, algorithm.num_mini_batches, &key)
+            .into_iter()
+            .enumerate()
+        {
+            let learner = Learner {
+                stage,
+                rollout: &rollout,
+                algorithm: &algorithm,
+                reference: plan.reference,
+                progress: plan.progress,
+                key: key.clone().attempt(number as u64),
+            };
+            let (trees, tokens) = (&batch.0, &batch.1);
+            let (report, statistics) = learner.step(policy, optimizer, trees, tokens, state);
+            record_step(&mut metrics, &report);
+            statistics.record(&mut metrics, &algorithm, tokens);
+            state.update(&algorithm, &mut metrics, tokens.lengths.len());
+            if let Some(critic) = &algorithm.critic {
+                averages.add(&statistics, tokens, critic);
+            }
+        }
+    }
+    if algorithm.critic.is_some() {
+        averages.record(&mut metrics);
     }
     Ok(Learned {
         advantages,
@@ -240,8 +289,31 @@ pub fn learn(
     })
 }
 
+/// The batch in `count` parts, dealt by chance; as it is where there is one.
+fn mini_batches<'a>(
+    trees: &'a [Tree],
+    tokens: &'a TokenBatch,
+    count: usize,
+    key: &SeedKey,
+) -> Vec<(Cow<'a, [Tree]>, Cow<'a, TokenBatch>)> {
+    if count < 2 {
+        return vec![(Cow::Borrowed(trees), Cow::Borrowed(tokens))];
+    }
+    let mut order: Vec<usize> = (0..trees.len()).collect();
+    order.shuffle(&mut key.rng());
+    let count = count.min(order.len());
+    let part = |i: usize| &order[i * order.len() / count..(i + 1) * order.len() / count];
+    (0..count)
+        .map(|i| {
+            let chosen: Vec<Tree> = part(i).iter().map(|tree| trees[*tree].clone()).collect();
+            (Cow::Owned(chosen), Cow::Owned(tokens.pick(part(i))))
+        })
+        .collect()
+}
+
 /// Whether all is there that the algorithm wants.
 fn check(
+    policy: &Policy,
     batch: &Batch,
     plan: &LearnPlan,
     algorithm: &Algorithm,
@@ -261,6 +333,8 @@ fn check(
             scored(trees),
             scored(batch.damaged)
         )
+    } else if algorithm.critic.is_some() && !policy.checkpoint.has_head(Head::Value) {
+        "`gae` needs a model with a value head; give it one with `Checkpoint::attach_head`".into()
     } else if algorithm.kl.is_some() && plan.reference.is_none() {
         "`beta` is above 0 and no reference is given; give one, or set it to 0".into()
     } else {

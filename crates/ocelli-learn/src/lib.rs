@@ -3,6 +3,7 @@
 //! Read [`grpo`] first: it is the loop. [`credit`] and [`objective`] are the mathematics it calls, [`algorithm`] the keys that
 //! choose among them. [`curriculum`] says which rows a step draws and when a stage ends.
 
+pub mod alarms;
 pub mod algorithm;
 pub mod credit;
 pub mod curriculum;
@@ -18,8 +19,11 @@ pub mod optimizer;
 pub mod packing;
 pub mod preflight;
 pub mod recipe;
+mod recipe_data;
 mod recipe_file;
+pub mod reward;
 mod reward_log;
+pub mod reward_model;
 pub mod run;
 pub mod sft;
 pub mod stage;

@@ -6,6 +6,7 @@
 //! functions of plain slices, because no gradient flows through them.
 
 pub mod aggregation;
+pub mod bradley_terry;
 pub mod cispo;
 pub mod clip;
 pub mod covariance;
@@ -19,6 +20,7 @@ pub mod preference;
 pub mod ratio;
 pub mod sapo;
 pub mod staleness;
+pub mod value;
 pub mod vespo;
 
 pub use aggregation::{BatchSize, LossAggregation, token_weight};

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
+use ocelli_model::heads::Head;
 use ocelli_model::network::{Network, PackedAttention};
 use ocelli_model::ops::attention::{Forest, Segment};
 use ocelli_model::ops::gather::{RowSource, gather_rows};
@@ -88,6 +89,57 @@ pub fn score(
     banned: &[u32],
     device: &Device,
 ) -> TokenScores {
+    let (hidden, targets) = hidden(network, trees, device);
+    token_scores(network, hidden, targets, (temperature, banned))
+}
+
+/// As [`score`], with what the value head says before each of the tokens, `[tokens]`. `detach` keeps the head's gradient from the network
+/// under it.
+///
+/// # Panics
+/// When the network has no value head.
+pub fn score_with_values(
+    network: &Network,
+    trees: &[Tree],
+    choice: (f32, &[u32]),
+    device: &Device,
+    detach: bool,
+) -> (TokenScores, Tensor<1>) {
+    let (hidden, targets) = hidden(network, trees, device);
+    let seen = if detach {
+        hidden.clone().detach()
+    } else {
+        hidden.clone()
+    };
+    let values = network
+        .head(Head::Value, seen)
+        .expect("callers look for the head first");
+    (token_scores(network, hidden, targets, choice), values)
+}
+
+fn token_scores(
+    network: &Network,
+    hidden: Tensor<2>,
+    targets: Vec<u32>,
+    (temperature, banned): (f32, &[u32]),
+) -> TokenScores {
+    let count = targets.len();
+    let choice = Arc::new(Choice {
+        targets,
+        temperature,
+        banned: banned.to_vec(),
+    });
+    let scores = network.choice_logprob(hidden, &choice);
+    let column = |i: usize| scores.clone().slice([0..count, i..i + 1]).reshape([count]);
+    TokenScores {
+        logprob: column(0),
+        entropy: column(1),
+        is_peak: column(2),
+    }
+}
+
+/// The last hidden states before the masked tokens of all branches, `[tokens, hidden]`, and those tokens.
+pub fn hidden(network: &Network, trees: &[Tree], device: &Device) -> (Tensor<2>, Vec<u32>) {
     let contexts: Vec<&Context> = trees.iter().map(|t| t.context.as_ref()).collect();
     let packed = PackedContexts::new(network, &contexts, device);
     let (mut prompt_rows, mut prompt_positions) =
@@ -140,17 +192,10 @@ pub fn score(
     let forest = Arc::new(forest);
     let mut attend = PackedAttention { forest: &forest };
     let hidden = network.hidden(rows, packed.features, &positions, &mut attend);
-    let count = targets.len();
-    let choice = Arc::new(Choice {
-        targets,
-        temperature,
-        banned: banned.to_vec(),
-    });
-    let scores = network.choice_logprob(gather_rows(hidden, Arc::new(sources)), &choice);
-    let column = |i: usize| scores.clone().slice([0..count, i..i + 1]).reshape([count]);
-    TokenScores {
-        logprob: column(0),
-        entropy: column(1),
-        is_peak: column(2),
-    }
+    (gather_rows(hidden, Arc::new(sources)), targets)
+}
+
+/// Numbers as a tensor without gradient.
+pub(crate) fn constant(values: &[f32], device: &Device) -> Tensor<1> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
 }

@@ -1,22 +1,26 @@
 //! The recipe: one TOML file that says what is trained, on what, for which reward, and how.
 
+mod check;
+
 use std::path::PathBuf;
 
 use ocelli_data::{DataConfig, DataSources};
 use ocelli_model::adapter::AdapterConfig;
 use ocelli_model::checkpoint::ConfigOverrides;
+use ocelli_model::heads::Head;
 use ocelli_model::part::Parts;
-use ocelli_reward::{RewardConfig, RewardGraph};
+use ocelli_reward::{ModelScore, RewardConfig};
 use ocelli_rollout::SamplingParams;
 use serde::{Deserialize, Serialize};
 
+use crate::alarms::AlarmConfig;
 pub use crate::algorithm::{AlgorithmConfig, Preset};
 pub use crate::curriculum::SamplerConfig;
-use crate::curriculum::cycle;
 pub use crate::curriculum::cycle::Repeat;
 pub use crate::curriculum::exit::ExitConfig;
 use crate::evaluation::AnswerPlan;
 pub use crate::grpo::{FilterGroups, SelectGroups};
+use crate::objective::bradley_terry::RewardModelTraining;
 use crate::objective::preference::PreferenceConfig;
 use crate::optimizer::OptimConfig;
 
@@ -176,8 +180,12 @@ pub enum StageKind {
     Sft,
     /// Learning from pairs of a better and a worse answer.
     Dpo,
+    /// Training a reward model on such pairs.
+    Reward,
     /// Group-relative policy optimisation.
     Grpo,
+    /// Learning from recorded answers.
+    OffPolicy,
 }
 
 impl StageKind {
@@ -186,7 +194,9 @@ impl StageKind {
         match self {
             Self::Sft => "sft",
             Self::Dpo => "dpo",
+            Self::Reward => "reward",
             Self::Grpo => "grpo",
+            Self::OffPolicy => "off_policy",
         }
     }
 }
@@ -195,10 +205,13 @@ impl StageKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageConfig {
-    /// What it does: `sft`, `dpo` or `grpo`.
+    /// What it does: `sft`, `dpo`, `reward`, `grpo` or `off_policy`.
     pub kind: StageKind,
     /// Its tasks: a data table, or a list of them with weights.
     pub data: DataSources,
+    /// Files of recorded episodes, or folders of such files, whose answers are learnt from (`off_policy`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub episodes: Vec<PathBuf>,
     /// Which of them are drawn, and in which order.
     #[serde(default, skip_serializing_if = "SamplerConfig::is_default")]
     pub sampler: SamplerConfig,
@@ -208,16 +221,22 @@ pub struct StageConfig {
     /// How completions are sampled (`grpo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutConfig>,
-    /// What is rewarded (`grpo`).
+    /// What is rewarded (`grpo`, `off_policy`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reward: RewardConfig,
-    /// Credit and objective (`grpo`).
+    /// Credit and objective (`grpo`, `off_policy`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<AlgorithmConfig>,
+    /// When the terminal says that rewards may be won without the task being solved (`grpo`).
+    #[serde(default, skip_serializing_if = "AlarmConfig::is_default")]
+    pub alarms: AlarmConfig,
     /// How pairs are learnt from (`dpo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preference: Option<PreferenceConfig>,
-    /// Longest prompt in tokens, image tokens included (`sft`, `dpo`; 2048 by default); a longer one is an error.
+    /// What a reward model's number is, and how it learns (`reward`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_model: Option<RewardModelTraining>,
+    /// Longest prompt in tokens, image tokens included (`sft`, `dpo`, `reward`; 2048 by default); a longer one is an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prompt_length: Option<usize>,
     /// Which parts are trained: `vision`, `connector`, `language`, `heads`; those not named are.
@@ -237,7 +256,7 @@ pub struct StageConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchConfig {
-    /// Rows of data in one optimizer step: demonstrations in `sft`, pairs in `dpo`, prompts in `grpo`.
+    /// Rows of data in one optimizer step: demonstrations in `sft`, pairs in `dpo` and `reward`, prompts in `grpo` and `off_policy`.
     pub size: usize,
     /// Tokens computed at once; larger batches are cut into pieces whose gradients add up.
     pub max_tokens: usize,
@@ -303,41 +322,6 @@ impl RolloutConfig {
     }
 }
 
-impl Recipe {
-    /// What can be known to be wrong without reading any data.
-    pub fn check(&self) -> Result<(), String> {
-        if let Some(eval) = &self.eval {
-            eval.data.check().map_err(|e| format!("eval: {e}"))?;
-            eval.refuse_keys_without_effect()?;
-            require(eval.samples > 0, "eval", "samples", "at least 1")?;
-            if eval.samples > 1 && !eval.modes.contains(&EvalMode::Sampled) {
-                return Err(
-                    "eval: `samples` has no effect without mode \"sampled\"; remove it".into(),
-                );
-            }
-            RewardGraph::check(&eval.metrics).map_err(|e| format!("eval: {e}"))?;
-            if eval.modes.is_empty() {
-                return Err("eval: `modes` is empty; give \"greedy\", \"sampled\" or both".into());
-            }
-            require(
-                eval.max_completion_length > 0,
-                "eval",
-                "max_completion_length",
-                "at least 1",
-            )?;
-        }
-        if let Some(adapter) = &self.model.adapter {
-            adapter.check().map_err(|e| format!("model.adapter: {e}"))?;
-        }
-        for (index, stage) in self.stage.iter().enumerate() {
-            let name = format!("stage {} ({})", index + 1, stage.kind.name());
-            stage.data.check().map_err(|e| format!("{name}: {e}"))?;
-            stage.check(&name)?;
-        }
-        cycle::check(&self.stage)
-    }
-}
-
 impl EvalConfig {
     /// How answers are drawn in one of its modes.
     pub fn answers(&self, mode: EvalMode, seed: u64) -> AnswerPlan {
@@ -349,53 +333,13 @@ impl EvalConfig {
             seed,
         }
     }
-
-    fn refuse_keys_without_effect(&self) -> Result<(), String> {
-        let data = [
-            ("data.label_noise", self.data.label_noise.is_some()),
-            ("data.demonstration", self.data.demonstration.is_some()),
-            ("data.augment", self.data.augment.is_some()),
-            ("data.rejected_noise", self.data.rejected_noise.is_some()),
-            ("data.weight", self.data.weight.is_some()),
-            ("data.source", self.data.source.is_some()),
-            ("data.difficulty", self.data.difficulty.is_some()),
-        ];
-        let metrics = self.metrics.iter().flat_map(|node| {
-            [
-                ("metrics.weight", node.weight.is_some()),
-                ("metrics.on_error", node.on_error.is_some()),
-            ]
-        });
-        if let Some((key, _)) = data.into_iter().chain(metrics).find(|(_, given)| *given) {
-            return Err(format!("eval: `{key}` has no effect here; remove it"));
-        }
-        if self.metrics.is_empty() {
-            return Err(
-                "eval: `metrics` is empty; give what to measure, such as [ { verifier = \"exact\" } ]".into(),
-            );
-        }
-        require(
-            self.max_prompt_length > 0,
-            "eval",
-            "max_prompt_length",
-            "at least 1",
-        )
-    }
-}
-
-fn require(holds: bool, place: &str, key: &str, mend: &str) -> Result<(), String> {
-    if holds {
-        Ok(())
-    } else {
-        Err(format!("{place}: `{key}` must be {mend}"))
-    }
 }
 
 impl StageConfig {
     /// Longest prompt in tokens.
     pub fn max_prompt_length(&self) -> usize {
         match (self.kind, &self.rollout) {
-            (StageKind::Grpo, Some(rollout)) => rollout.max_prompt_length,
+            (StageKind::Grpo | StageKind::OffPolicy, Some(rollout)) => rollout.max_prompt_length,
             _ => self.max_prompt_length.unwrap_or_else(default_prompt_length),
         }
     }
@@ -413,7 +357,7 @@ impl StageConfig {
     /// Whether demonstrations join the sampled groups.
     pub(crate) fn joins_demonstrations(&self) -> bool {
         let algorithm = self.algorithm.as_ref();
-        algorithm.is_some_and(|algorithm| algorithm.demonstration.is_some())
+        algorithm.is_some_and(|algorithm| algorithm.resolve().demonstrations.is_some())
     }
 
     /// How often a step may draw.
@@ -425,158 +369,22 @@ impl StageConfig {
     /// Whether the stage needs the model it started from beside the one it trains.
     pub(crate) fn has_reference(&self) -> bool {
         match self.kind {
-            StageKind::Sft => false,
+            StageKind::Sft | StageKind::Reward => false,
             StageKind::Dpo => self.preference.clone().unwrap_or_default().has_reference(),
-            StageKind::Grpo => {
+            StageKind::Grpo | StageKind::OffPolicy => {
                 let algorithm = self.algorithm.clone().unwrap_or_default();
                 algorithm.resolve().kl.is_some()
             }
         }
     }
 
-    fn check(&self, name: &str) -> Result<(), String> {
-        require(self.batch.size > 0, name, "batch.size", "at least 1")?;
-        require(
-            self.batch.max_tokens > 0,
-            name,
-            "batch.max_tokens",
-            "at least 1",
-        )?;
-        self.optim.check(name)?;
-        self.check_parts(name)?;
-        self.sampler
-            .check(self.kind, self.exit.max_steps)
-            .map_err(|e| format!("{name}: {e}"))?;
-        self.exit.check().map_err(|e| format!("{name}: {e}"))?;
-        let is_grpo = self.kind == StageKind::Grpo;
-        if is_grpo && self.max_prompt_length.is_some() {
-            return Err(format!(
-                "{name}: `max_prompt_length` belongs into `rollout` here"
-            ));
+    /// The head that the stage trains beside the model's own.
+    pub(crate) fn head(&self) -> Option<Head> {
+        if self.kind == StageKind::Reward {
+            let by = self.reward_model.clone().unwrap_or_default().by;
+            return (by == ModelScore::Score).then_some(Head::Score);
         }
-        require(
-            self.max_prompt_length() > 0,
-            name,
-            "max_prompt_length",
-            "at least 1",
-        )?;
-        if self.kind != StageKind::Dpo {
-            for (key, given) in [
-                ("preference", self.preference.is_some()),
-                (
-                    "data.rejected_noise",
-                    self.some_table(|data| data.rejected_noise.is_some()),
-                ),
-            ] {
-                if given {
-                    return Err(format!(
-                        "{name}: `{key}` has no effect here; remove it or make the stage `kind = \"dpo\"`"
-                    ));
-                }
-            }
-        }
-        match self.kind {
-            StageKind::Sft | StageKind::Dpo => {
-                for (key, given) in [
-                    ("rollout", self.rollout.is_some()),
-                    ("reward", !self.reward.is_empty()),
-                    ("algorithm", self.algorithm.is_some()),
-                ] {
-                    if given {
-                        return Err(format!(
-                            "{name}: `{key}` has no effect in a stage that samples nothing; remove it or make the stage `kind = \"grpo\"`"
-                        ));
-                    }
-                }
-                let preference = self.preference.clone().unwrap_or_default();
-                preference.check().map_err(|e| format!("{name}: {e}"))
-            }
-            StageKind::Grpo => self.check_grpo(name),
-        }
-    }
-
-    fn check_grpo(&self, name: &str) -> Result<(), String> {
-        for (key, given) in [
-            (
-                "data.label_noise",
-                self.some_table(|data| data.label_noise.is_some()),
-            ),
-            (
-                "data.demonstration",
-                self.some_table(|data| data.demonstration.is_some()),
-            ),
-        ] {
-            if given && !self.joins_demonstrations() {
-                return Err(format!(
-                    "{name}: `{key}` has no effect here, the reward sees the true answer; remove it"
-                ));
-            }
-        }
-        RewardGraph::check(&self.reward).map_err(|e| format!("{name}: {e}"))?;
-        if let Some(node) = &self.sampler.success {
-            self.check_node(name, "sampler.success", node)?;
-        }
-        let rollout = self.rollout.clone().unwrap_or_default();
-        require(
-            rollout.num_generations >= 1,
-            name,
-            "rollout.num_generations",
-            "at least 1",
-        )?;
-        require(
-            rollout.max_completion_length > 0,
-            name,
-            "rollout.max_completion_length",
-            "at least 1",
-        )?;
-        require(
-            rollout.temperature.is_finite() && rollout.temperature > 0.0,
-            name,
-            "rollout.temperature",
-            "above 0: without chance all samples of a group are the same",
-        )?;
-        require(
-            rollout.top_p > 0.0 && rollout.top_p <= 1.0,
-            name,
-            "rollout.top_p",
-            "above 0 and at most 1",
-        )?;
-        if let Some(filter) = &rollout.filter_groups {
-            filter
-                .check(rollout.num_generations)
-                .map_err(|e| format!("{name}: {e}"))?;
-        }
-        if let Some(select) = &rollout.select_groups {
-            if rollout.filter_groups.is_some() {
-                return Err(format!(
-                    "{name}: `rollout.select_groups` and `rollout.filter_groups` both choose groups; remove one"
-                ));
-            }
-            select
-                .check(rollout.num_generations, self.batch.size)
-                .map_err(|e| format!("{name}: {e}"))?;
-        }
-        let algorithm = self.algorithm.clone().unwrap_or_default();
-        for skip in algorithm.demonstration_skips.iter().flatten() {
-            self.check_node(name, "algorithm.demonstration_skips", skip)?;
-        }
-        algorithm
-            .check(rollout.num_generations)
-            .map_err(|e| format!("{name}: {e}"))
-    }
-
-    /// Whether a node that a key names is there.
-    fn check_node(&self, name: &str, key: &str, wanted: &str) -> Result<(), String> {
-        let names: Vec<String> = self.reward.iter().map(|node| node.name()).collect();
-        let known: Vec<&str> = names.iter().map(String::as_str).collect();
-        if known.contains(&wanted) {
-            return Ok(());
-        }
-        let near = ocelli_data::suggest(wanted, &known)
-            .map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
-        Err(format!(
-            "{name}: `{key}` names `{wanted}`, which is no node of `reward`{near} It has {}",
-            names.join(", ")
-        ))
+        let algorithm = self.algorithm.as_ref()?.resolve();
+        algorithm.critic.map(|_| Head::Value)
     }
 }

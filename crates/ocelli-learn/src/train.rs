@@ -1,34 +1,33 @@
 //! A whole run: the stages of a recipe, evaluated after each.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
-use ocelli_data::{Dataset, PictureCache};
 use ocelli_model::adapter::Adapter;
 use ocelli_model::checkpoint::Checkpoint;
 use ocelli_model::network::Network;
 use ocelli_model::preset::Preset;
 use ocelli_model::weights::Weights;
-use ocelli_reward::{RewardError, RewardGraph};
+use ocelli_reward::RewardError;
 use ocelli_rollout::Policy;
 use serde_json::Value;
 
 use crate::algorithm::AlgorithmState;
+use crate::curriculum::CurriculumState;
 use crate::curriculum::cycle::{Visit, visits};
-use crate::curriculum::{Curator, CurriculumState};
 use crate::error::LearnError;
 use crate::evaluation::{EvalRow, Moment, answer, gallery, summarise};
+use crate::grpo::off_policy;
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
-use crate::preflight;
-use crate::recipe::{EvalConfig, Recipe, StageConfig, StageKind};
+use crate::recipe::{Recipe, StageConfig, StageKind};
+use crate::recipe_data::{RecipeData, StageData};
 use crate::reward_log::RewardLog;
 use crate::run::{Progress, Run, read_rows};
 use crate::stage::{Session, StageEnd, StagePlan};
 use crate::trainable::{self, Training};
-use crate::{dpo, given_turns, grpo, sft};
+use crate::{dpo, grpo, reward, sft};
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -39,97 +38,6 @@ pub struct Finished {
     /// Newest checkpoint.
     pub checkpoint: Option<PathBuf>,
     pub end: StageEnd,
-}
-
-/// The data sets of a recipe, read before anything is trained: a mistake in the last stage is found at once.
-struct RecipeData {
-    stages: Vec<StageData>,
-    eval: Option<(EvalConfig, Dataset, RewardGraph)>,
-}
-
-/// The rows of a stage, and what judges the answers to them.
-struct StageData {
-    rows: Dataset,
-    /// Without nodes in a stage that rewards nothing.
-    reward: Option<RewardGraph>,
-}
-
-impl RecipeData {
-    fn load(recipe: &Recipe, root: &Path) -> Result<Self, LearnError> {
-        if recipe.stage.is_empty() {
-            return Err(LearnError::Config {
-                place: "stage".into(),
-                message: "the recipe has no [[stage]], so there is nothing to train; `ocelli eval` measures a model".into(),
-            });
-        }
-        let seed = recipe.run.seed;
-        // One for all: stages and evaluation often show the same pictures.
-        let pictures = Arc::new(PictureCache::default());
-        let load = |data| ocelli_data::load_with(data, root, seed, &pictures);
-        let mix = |data| ocelli_data::load_sources(data, root, seed, &pictures);
-        let stages = recipe
-            .stage
-            .iter()
-            .map(|stage| {
-                let rewarded = stage.kind == StageKind::Grpo;
-                Ok(StageData {
-                    rows: mix(&stage.data)?,
-                    reward: rewarded
-                        .then(|| RewardGraph::new(&stage.reward))
-                        .transpose()?,
-                })
-            })
-            .collect::<Result<Vec<_>, LearnError>>()?;
-        let eval = match &recipe.eval {
-            None => None,
-            Some(eval) => Some((
-                eval.clone(),
-                load(&eval.data)?,
-                RewardGraph::new(&eval.metrics)?,
-            )),
-        };
-        for (index, (stage, data)) in recipe.stage.iter().zip(&stages).enumerate() {
-            preflight::check_when(&place(index, stage), &stage.reward, &data.rows)?;
-            Curator::new(stage, &data.rows, seed, index)?;
-        }
-        Ok(Self { stages, eval })
-    }
-
-    /// Starts what judges outside of the program, for all stages: a Python file that does not load is found before the first step.
-    fn start(&self, log: &RewardLog) -> Result<(), LearnError> {
-        let of_stages = self.stages.iter().filter_map(|stage| stage.reward.as_ref());
-        let of_eval = self.eval.iter().map(|(_, _, metrics)| metrics);
-        for graph in of_stages.chain(of_eval) {
-            graph.start(log.writer())?;
-        }
-        Ok(())
-    }
-
-    /// Checks that the model can be shown every row.
-    fn check(&self, recipe: &Recipe, policy: &Policy) -> Result<(), LearnError> {
-        for (stage, data) in recipe.stage.iter().zip(&self.stages) {
-            preflight::check_prompts(policy, &data.rows, stage.max_prompt_length())?;
-            match stage.kind {
-                StageKind::Sft => {
-                    given_turns::check(policy, &data.rows, given_turns::demonstration)?
-                }
-                StageKind::Dpo => given_turns::check(policy, &data.rows, given_turns::pair)?,
-                StageKind::Grpo if stage.joins_demonstrations() => {
-                    given_turns::check(policy, &data.rows, given_turns::demonstration)?
-                }
-                StageKind::Grpo => {}
-            }
-        }
-        if let Some((config, data, _)) = &self.eval {
-            preflight::check_prompts(policy, data, config.max_prompt_length)?;
-        }
-        Ok(())
-    }
-}
-
-/// How a stage is called in errors.
-fn place(index: usize, stage: &StageConfig) -> String {
-    format!("stage {} ({})", index + 1, stage.kind.name())
 }
 
 /// Reads everything a recipe names and returns one line a part, without training.
@@ -399,6 +307,10 @@ fn run_stages(
             Some((_, path)) => (Run::algorithm_state(path)?, Run::curriculum_state(path)?),
             None => Default::default(),
         };
+        if let Some(head) = config.head() {
+            let device = session.policy.device.clone();
+            session.policy.checkpoint.attach_head(head, &device);
+        }
         let mut plan = StagePlan {
             index: number,
             config,
@@ -406,14 +318,23 @@ fn run_stages(
             optimizer: optimizer(recipe, config, resumed, &session)?,
         };
         if plan.start < config.exit.max_steps && !session.curriculum.exited {
-            let StageData { rows, reward } = &data.stages[visit.stage];
+            let StageData {
+                rows,
+                reward,
+                records,
+            } = &data.stages[visit.stage];
             let reference = reference(recipe, &visits, &session, number)?;
             end = match config.kind {
                 StageKind::Sft => sft::run(&mut session, &mut plan, rows)?,
+                StageKind::Reward => reward::run(&mut session, &mut plan, rows)?,
                 StageKind::Dpo => dpo::run(&mut session, &mut plan, rows, reference.as_ref())?,
                 StageKind::Grpo => {
                     let graph = reward.as_ref().ok_or(RewardError::NoNodes)?;
                     grpo::run(&mut session, &mut plan, rows, graph, reference.as_ref())?
+                }
+                StageKind::OffPolicy => {
+                    let judged = (records.as_ref(), reward.as_ref());
+                    off_policy::run(&mut session, &mut plan, rows, judged, reference.as_ref())?
                 }
             };
             if end == StageEnd::Stopped {

@@ -82,7 +82,21 @@ fn check_stage(
     present: &BTreeSet<Part>,
 ) -> Result<(), String> {
     let training = Training::of(recipe, stage);
-    let names = || weights.iter().map(|(name, _)| name);
+    // A head that the stage adds is there once it begins.
+    let added: Vec<String> = stage
+        .head()
+        .into_iter()
+        .flat_map(|head| head.parameters(1))
+        .map(|(name, _)| name)
+        .collect();
+    if !added.is_empty() && stage.trainable.heads == Some(false) {
+        return Err(
+            "`trainable.heads = false` keeps the head that this stage needs from learning; remove it"
+                .into(),
+        );
+    }
+    let own = || weights.iter().map(|(name, _)| name);
+    let names = || own().chain(added.iter().map(String::as_str));
     // Parts that hold something that can be trained, and those where it is.
     let able: BTreeSet<Part> = names()
         .filter(|name| weights.trains(name))
@@ -100,7 +114,7 @@ fn check_stage(
             (part, key, true)
         }));
     for (part, key, on) in named {
-        if !present.contains(&part) {
+        if !present.contains(&part) && !(part == Part::Heads && !added.is_empty()) {
             let why = if part == Part::Heads {
                 "its output matrix is its embeddings, which belong to `language`"
             } else {

@@ -16,6 +16,7 @@ use crate::checkpoint::{
 };
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use crate::heads;
 use crate::layers::linear_modules;
 use crate::low_rank::{gain, product, wide};
 use crate::ops::values as tensor_values;
@@ -208,6 +209,7 @@ fn lay_over(
         weights.insert(name, &shape, values, device);
     }
     let mut expected = config.parameters();
+    expected.extend(heads::among(&weights, config.text.hidden_size));
     let mut adapted = 0;
     for layer in linear_modules(config) {
         let name = &layer.name;
@@ -226,6 +228,9 @@ fn lay_over(
         return Err(malformed(path, "no linear layer has an adapter in here"));
     }
     weights.check(&expected)?;
+    if let Some(folder) = path.parent() {
+        heads::read(folder, &mut weights, config.text.hidden_size, device)?;
+    }
     Ok((weights, saved))
 }
 

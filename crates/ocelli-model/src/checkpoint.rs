@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::adapter_file;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use crate::heads;
 use crate::hub_cache;
 use crate::preset::Preset;
 use crate::weights::Weights;
@@ -173,7 +174,10 @@ impl Checkpoint {
         for path in weight_files(folder)? {
             read_tensors(&path, &config, &mut weights, device)?;
         }
-        weights.check(&config.parameters())?;
+        let mut expected = config.parameters();
+        expected.extend(heads::among(&weights, config.text.hidden_size));
+        weights.check(&expected)?;
+        heads::read(folder, &mut weights, config.text.hidden_size, device)?;
         Ok(Self {
             origin: folder.display().to_string(),
             files,
@@ -228,10 +232,12 @@ impl Checkpoint {
             }
         }
         extra(&partial)?;
+        heads::write(&partial, &self.weights)?;
         if let Some(adapter) = self.weights.adapter() {
             adapter_file::write(&partial, &self.config, &self.weights, adapter)?;
         } else {
-            let tensors = self.weights.iter();
+            let own = |(name, _): &(&str, &_)| !heads::stands_apart(&self.weights, name);
+            let tensors = self.weights.iter().filter(own);
             write_tensors(
                 &partial.join("model.safetensors"),
                 tensors.map(|(name, p)| (name, p.shape.as_slice(), &p.value)),
@@ -304,7 +310,7 @@ pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, ModelError>
     serde_json::from_slice(bytes).map_err(|e| malformed(path, e))
 }
 
-fn pretty(json: &Value) -> Vec<u8> {
+pub(crate) fn pretty(json: &Value) -> Vec<u8> {
     let mut text = format!("{json:#}");
     text.push('\n');
     text.into_bytes()

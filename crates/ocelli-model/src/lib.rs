@@ -8,6 +8,7 @@ pub mod decoder;
 pub mod error;
 pub mod expander;
 pub mod families;
+pub mod heads;
 pub mod hub_cache;
 #[cfg(feature = "hub")]
 pub mod hub_download;

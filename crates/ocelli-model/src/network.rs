@@ -11,6 +11,7 @@ use crate::config::{ModelConfig, TowerConfig};
 pub use crate::decoder::{Attend, Features};
 use crate::decoder::{Decoder, layout};
 use crate::families::{internvl, qwen2_5_vl, qwen2_audio, qwen2_vl, qwen3_vl, smolvlm};
+use crate::heads::{Head, HeadViews};
 use crate::ops::attention::{Forest, HeadLayout, attention};
 use crate::ops::gather::RowSource;
 use crate::ops::logprob::{Choice, choice_logprob};
@@ -58,6 +59,8 @@ pub struct Network {
     config: Arc<ModelConfig>,
     tower: Option<Tower>,
     decoder: Decoder,
+    value_head: Option<HeadViews>,
+    score_head: Option<HeadViews>,
 }
 
 impl Network {
@@ -83,6 +86,8 @@ impl Network {
             config: config.clone(),
             tower,
             decoder,
+            value_head: HeadViews::new(Head::Value, weights),
+            score_head: HeadViews::new(Head::Score, weights),
         }
     }
 
@@ -135,6 +140,15 @@ impl Network {
         attend: &mut impl Attend,
     ) -> Tensor<2> {
         self.decoder.hidden(rows, features, positions, attend)
+    }
+
+    /// What a head says of rows, `hidden [n, hidden]` → `[n]`; `None` where the model has no such head.
+    pub fn head(&self, head: Head, hidden: Tensor<2>) -> Option<Tensor<1>> {
+        let views = match head {
+            Head::Value => &self.value_head,
+            Head::Score => &self.score_head,
+        };
+        views.as_ref().map(|views| views.forward(hidden))
     }
 
     /// `hidden [n, hidden]` → logits `[n, vocabulary]`.

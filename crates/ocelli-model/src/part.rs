@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::heads::is_head;
+
 /// A part of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
@@ -11,7 +13,7 @@ pub enum Part {
     Connector,
     /// Embeddings and layers of the language model.
     Language,
-    /// The output matrix, unless it is the embeddings' own.
+    /// The output matrix, unless it is the embeddings' own, and heads of values and scores.
     Heads,
 }
 
@@ -44,6 +46,9 @@ const MARKS: [(&str, Part); 8] = [
 
 /// The part that a tensor of any family belongs to, by its name or by that of an adapter on it.
 pub fn part_of(name: &str) -> Part {
+    if is_head(name) {
+        return Part::Heads;
+    }
     let mark = MARKS.iter().find(|(mark, _)| name.contains(mark));
     mark.map_or(Part::Language, |(_, part)| *part)
 }
@@ -61,7 +66,7 @@ pub struct Parts<T> {
     /// Of the language model, its embeddings included.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub language: Option<T>,
-    /// Of the output matrix.
+    /// Of the output matrix, and of heads of values and scores.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub heads: Option<T>,
 }
@@ -132,6 +137,8 @@ mod tests {
             ("language_model.model.norm.weight", Part::Language),
             ("language_model.lm_head.weight", Part::Heads),
             ("lm_head.lora_B.weight", Part::Heads),
+            ("v_head.summary.bias", Part::Heads),
+            ("score.weight", Part::Heads),
             ("model.embed_tokens.weight", Part::Language),
             (
                 "model.text_model.layers.0.mlp.up_proj.weight",

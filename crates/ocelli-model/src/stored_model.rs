@@ -14,6 +14,7 @@ use crate::config::{ModelConfig, TowerConfig};
 use crate::error::ModelError;
 use crate::families::qwen_tower::Sizes;
 use crate::text_config::TextKind;
+use crate::heads::is_head;
 
 /// A tensor as a checkpoint's files hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,11 @@ impl Checkpoint {
             model_type: config.model_type.clone(),
             summary: summary(&config),
             missing: wanted.difference(&found).cloned().collect(),
-            unexpected: found.difference(&wanted).cloned().collect(),
+            unexpected: found
+                .difference(&wanted)
+                .filter(|name| !is_head(name))
+                .cloned()
+                .collect(),
             tensors,
         })
     }

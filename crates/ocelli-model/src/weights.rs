@@ -11,6 +11,7 @@ use rand::RngExt;
 
 use crate::adapter::{Adapter, DOWN, MAGNITUDE, UP, is_adapter_tensor};
 use crate::error::ModelError;
+use crate::heads::is_head;
 use crate::low_rank::{Dropout, LowRank, gain};
 
 /// One tensor of a checkpoint, kept flat: networks take typed views of it.
@@ -126,9 +127,9 @@ impl Weights {
         self
     }
 
-    /// Whether a parameter can be trained: all of a model by itself, with an adapter what belongs to that.
+    /// Whether a parameter can be trained: all of a model by itself, with an adapter what belongs to that, and heads.
     pub fn trains(&self, name: &str) -> bool {
-        self.adapter.as_ref().is_none_or(|a| a.trains(name))
+        is_head(name) || self.adapter.as_ref().is_none_or(|a| a.trains(name))
     }
 
     /// What the adapter adds to some outputs of a module, whose rows `weight` holds.

@@ -270,7 +270,7 @@ impl NodeConfig {
     }
 
     /// Makes paths absolute or relative to the working directory that are relative to `root`: the file and the interpreter
-    /// of a plug-in, and the cache of a judge. An interpreter that is a bare name is looked for in `PATH` and stays.
+    /// of a plug-in, the cache of a judge, and the folder of a reward model. An interpreter that is a bare name is looked for in `PATH` and stays.
     pub fn settle(&mut self, root: &Path) {
         let Some(verifier) = &mut self.verifier else {
             return;
@@ -280,11 +280,13 @@ impl NodeConfig {
             "python"
         } else if verifier == "judge" || verifier == "stub_judge" {
             "cache"
+        } else if verifier == "reward_model" {
+            "path"
         } else {
             return;
         };
         if let Some(Value::String(path)) = self.settings.get_mut(key)
-            && (key == "cache" || Path::new(path.as_str()).components().count() > 1)
+            && (key != "python" || Path::new(path.as_str()).components().count() > 1)
         {
             *path = joined(root, path);
         }
@@ -367,6 +369,10 @@ mod tests {
             (
                 NodeConfig::new("judge").with("cache", "kept"),
                 NodeConfig::new("judge").with("cache", "/r/kept"),
+            ),
+            (
+                NodeConfig::new("reward_model").with("path", "kept"),
+                NodeConfig::new("reward_model").with("path", "/r/kept"),
             ),
             (
                 NodeConfig::new("exact").with("cache", "kept"),

@@ -14,6 +14,7 @@ use crate::builder::{Builder, hint};
 use crate::config::{NodeConfig, Role};
 use crate::node::{Batch, Column, Details, Node, Source};
 use crate::plugin::Log;
+use crate::service::OpenModel;
 
 /// Checked nodes, ready to score. A graph with plug-ins, judges or remote graphs is [started](Self::start) first.
 ///
@@ -36,6 +37,11 @@ impl RewardGraph {
     /// not read, has a value out of range, has the name of another, or names a plug-in whose file or function is missing.
     pub fn new(configs: &[NodeConfig]) -> Result<Self, RewardError> {
         Self::built(configs, true)
+    }
+
+    /// A graph without nodes, for episodes that have been judged already; it is not for scoring.
+    pub fn empty() -> Self {
+        Self { nodes: Vec::new() }
     }
 
     /// The same with paths that start at `root`: files and interpreters of plug-ins, and the caches of judges.
@@ -113,6 +119,24 @@ impl RewardGraph {
                     problem,
                 })
             })
+        })
+    }
+
+    /// Gives the nodes of the verifier `reward_model` what runs for them; before [`Self::start`]. Clones share it.
+    ///
+    /// # Errors
+    /// Names the first node whose model cannot be had.
+    pub fn provide(&self, open: &OpenModel) -> Result<(), RewardError> {
+        self.nodes.iter().try_for_each(|node| match &node.source {
+            Source::Service(service) => {
+                service
+                    .provide(open)
+                    .map_err(|problem| RewardError::NotStarted {
+                        name: node.name.clone(),
+                        problem,
+                    })
+            }
+            _ => Ok(()),
         })
     }
 
@@ -576,6 +600,46 @@ mod tests {
         assert_eq!(judged.outcome.reward, None);
         let skipped = scored(r#"{ verifier = "exact", on_error = "skip" }, { verifier = "tags" }"#);
         assert_eq!(skipped.outcome.reward, Some(1.0));
+    }
+
+    #[test]
+    fn a_reward_model_is_run_by_the_caller() {
+        struct Longest;
+        impl crate::EpisodeScorer for Longest {
+            fn score(&self, episodes: &[&Episode]) -> Vec<Verdict> {
+                let length = |e: &&Episode| Verdict::score(e.answer_text().len() as f64);
+                episodes.iter().map(length).collect()
+            }
+        }
+        let nodes = || {
+            graph(
+                r#"{ verifier = "tags", weight = 0 }, { verifier = "reward_model", path = "a", gate = "tags" }"#,
+            )
+        };
+        let unprovided = nodes().start(|_| {}).unwrap_err().to_string();
+        assert!(unprovided.contains("runs no reward models"), "{unprovided}");
+        let graph = nodes();
+        graph.provide(&|_| Ok(Box::new(Longest))).unwrap();
+        graph.start(|_| {}).unwrap();
+        let mut scored = [episode(None, TURN), episode(None, "no tags")];
+        graph.score_group(&mut scored);
+        assert_eq!(
+            scored[0].outcome.verdicts["reward_model"],
+            Verdict::score(TURN.len() as f64)
+        );
+        // Whom the gate shuts out is not asked.
+        assert_eq!(
+            scored[1].outcome.verdicts["reward_model"].value(),
+            Some(0.0)
+        );
+        let error = nodes()
+            .provide(&|config| Err(format!("no model at {}", config.path.display())))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("reward_model") && error.contains("no model at a"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub use payload::{
 };
 pub use plugin::{Completions, Plugin, PluginConfig, PluginError, PluginVerdict, Style};
 pub use reward_list::RewardConfig;
+pub use service::{EpisodeScorer, ModelScore, OpenModel, RewardModelConfig};
 pub use statistics::{error_rate, parse_failures, record_rewards};
 pub use tags::{Sections, sections, tag_credit};
 pub use verifier::{AnswerIn, Verifier};

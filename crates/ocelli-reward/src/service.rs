@@ -1,10 +1,11 @@
-//! Nodes that judge outside of this process: Python plug-ins, judges and verifier servers.
+//! Nodes that judge outside of this crate: Python plug-ins, judges, verifier servers and reward models.
 //!
 //! A graph that is built has only checked them. [`crate::RewardGraph::start`] starts their processes and clients; clones
 //! of a graph share what runs, and the last one to go stops it.
 
 mod asking;
 mod keys;
+mod model;
 #[cfg(feature = "judge")]
 mod shown;
 
@@ -22,6 +23,7 @@ use crate::client::{RemoteConfig, RemoteVerifiers};
 use crate::scorer::{JudgeConfig, JudgeScorer, Scorer, StubScorer};
 
 pub(crate) use keys::{is_plugin, known_names, read};
+pub use model::{EpisodeScorer, ModelScore, RewardModelConfig};
 #[cfg(feature = "judge")]
 use shown::Shown;
 
@@ -31,6 +33,9 @@ pub(crate) struct Service {
     pub(crate) kind: Kind,
     slot: Arc<Slot>,
 }
+
+/// Makes a reward model run.
+pub type OpenModel<'a> = dyn Fn(&RewardModelConfig) -> Result<Box<dyn EpisodeScorer>, String> + 'a;
 
 /// What is asked, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +54,8 @@ pub(crate) enum Kind {
     /// Reward graphs behind HTTP.
     #[cfg(feature = "judge")]
     Remote(RemoteConfig),
+    /// A checkpoint that scores answers.
+    RewardModel(RewardModelConfig),
 }
 
 #[derive(Default)]
@@ -64,6 +71,7 @@ enum Running {
     Scorer(Box<dyn Scorer>),
     #[cfg(feature = "judge")]
     Remote(RemoteVerifiers),
+    Model(Box<dyn EpisodeScorer>),
 }
 
 /// What a service says of one episode.
@@ -101,7 +109,7 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// Names that recipes use beside those of [`crate::Verifier::NAMES`]. A plug-in has `file.py:function` for a name.
-    pub(crate) const NAMES: [&'static str; 3] = ["judge", "stub_judge", "remote"];
+    pub(crate) const NAMES: [&'static str; 4] = ["judge", "stub_judge", "remote", "reward_model"];
 
     pub(crate) fn new(kind: Kind) -> Self {
         Self {
@@ -115,6 +123,7 @@ impl Service {
     pub(crate) fn heeds_gate(&self) -> bool {
         match &self.kind {
             Kind::Plugin { .. } => false,
+            Kind::RewardModel(_) => true,
             #[cfg(feature = "judge")]
             Kind::Judge { .. } | Kind::StubJudge { .. } => true,
             #[cfg(feature = "judge")]
@@ -139,6 +148,26 @@ impl Service {
         Ok(())
     }
 
+    /// Gives the service what runs for it, if it is a reward model that does not run yet.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub(crate) fn provide(&self, open: &OpenModel) -> Result<(), String> {
+        let Kind::RewardModel(config) = &self.kind else {
+            return Ok(());
+        };
+        let _starting = self
+            .slot
+            .starting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.slot.running.get().is_none() {
+            // Nobody else sets it while the lock is held.
+            let _ = self.slot.running.set(Running::Model(open(config)?));
+        }
+        Ok(())
+    }
+
     /// Judges each of `episodes`, in order, in one call. `node` names the node in messages.
     pub(crate) fn judge(&self, node: &str, episodes: &[&Episode]) -> Vec<Judged> {
         if episodes.is_empty() {
@@ -157,6 +186,10 @@ impl Service {
             (Kind::Remote(_), Some(Running::Remote(remote))) => {
                 asking::remote(remote, node, episodes)
             }
+            (Kind::RewardModel(_), Some(Running::Model(model))) => {
+                let verdicts = model.score(episodes).into_iter();
+                verdicts.map(Judged::bare).collect()
+            }
             _ => {
                 let error = asking::failure(
                     FailureKind::Internal,
@@ -171,6 +204,10 @@ impl Service {
 impl Kind {
     fn launch(&self, log: &Log) -> Result<Running, String> {
         match self {
+            Self::RewardModel(_) => Err(
+                "this program runs no reward models; call `RewardGraph::provide` before `start`"
+                    .to_owned(),
+            ),
             Self::Plugin { config, .. } => {
                 let log = Arc::clone(log);
                 let forward = move |line: &str| {

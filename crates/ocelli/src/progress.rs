@@ -190,7 +190,11 @@ fn watched_numbers(metrics: &Metrics) -> String {
             ("completions/mean_length", "length"),
         ]
     } else {
-        &[("loss", "loss"), ("learning_rate", "lr")]
+        &[
+            ("loss", "loss"),
+            ("accuracy", "accuracy"),
+            ("learning_rate", "lr"),
+        ]
     };
     let mut parts: Vec<String> = watched
         .iter()
@@ -201,6 +205,9 @@ fn watched_numbers(metrics: &Metrics) -> String {
             None => None,
         })
         .collect();
+    if let Some(alarms) = metrics.get("alarms/raised").filter(|count| *count > 0.0) {
+        parts.push(format!("alarms {alarms}"));
+    }
     if let Some(speed) = metrics.get("tokens_per_second") {
         parts.push(format!("{} tokens/s", grouped(speed)));
     }

@@ -7,12 +7,12 @@ use crate::objective::cispo::CispoRule;
 use crate::objective::{CispoBounds, ImportanceSamplingLevel, KlEstimator, Surrogate};
 
 /// A mix that is refused when `wrong` holds.
-struct Refusal {
+pub(super) struct Refusal {
     wrong: bool,
     message: &'static str,
 }
 
-fn refusal(wrong: bool, message: &'static str) -> Refusal {
+pub(super) fn refusal(wrong: bool, message: &'static str) -> Refusal {
     Refusal { wrong, message }
 }
 
@@ -26,6 +26,8 @@ impl AlgorithmConfig {
         let all = self
             .ranges(&resolved)
             .into_iter()
+            .chain(self.critic_refusals(&resolved))
+            .chain(self.staleness_refusals(&resolved))
             .chain(self.keys_without_effect(&resolved))
             .chain(self.contradictions(&resolved, num_generations));
         match all.into_iter().find(|refusal| refusal.wrong) {
@@ -224,8 +226,12 @@ impl AlgorithmConfig {
                 "`algorithm.scale_epsilon` has no effect: nothing is divided by a standard deviation; remove it",
             ),
             refusal(
-                self.gamma.is_some() && estimator != AdvantageEstimator::ReinforcePlusPlus,
-                "`algorithm.gamma` has no effect without `advantage_estimator = \"reinforce_plus_plus\"`; remove it",
+                self.gamma.is_some()
+                    && !matches!(
+                        estimator,
+                        AdvantageEstimator::ReinforcePlusPlus | AdvantageEstimator::Gae
+                    ),
+                "`algorithm.gamma` has no effect without `advantage_estimator = \"reinforce_plus_plus\"` or `\"gae\"`; remove it",
             ),
             refusal(
                 self.softmax_beta.is_some() && estimator != AdvantageEstimator::Softmax,
@@ -236,11 +242,11 @@ impl AlgorithmConfig {
                 "`algorithm.ema_decay` has no effect without `advantage_estimator = \"task_spread\"`; remove it",
             ),
             refusal(
-                self.demonstration_skips.is_some() && self.demonstration.is_none(),
+                self.demonstration_skips.is_some() && resolved.demonstrations.is_none(),
                 "`algorithm.demonstration_skips` has no effect without `demonstration`; remove it",
             ),
             refusal(
-                self.demonstration.is_some()
+                resolved.demonstrations.is_some()
                     && (estimator != AdvantageEstimator::GroupRelative
                         || resolved.scale.by != ScaleRewards::Group
                         || resolved.multi_objective != MultiObjectiveAggregation::SumThenNormalize
@@ -279,7 +285,9 @@ impl AlgorithmConfig {
                 "`algorithm.entropy_coef_min`, `_max`, `_delta` and `entropy_target` have no effect without `use_adaptive_entropy = true`",
             ),
             refusal(
-                self.off_policy_mask_threshold.is_some() && resolved.num_iterations == 1,
+                self.off_policy_mask_threshold.is_some()
+                    && resolved.num_iterations == 1
+                    && resolved.num_mini_batches == 1,
                 "`algorithm.off_policy_mask_threshold` has no effect: with `num_iterations = 1` the policy that learns is the one that \
                  sampled; remove it",
             ),
@@ -409,7 +417,7 @@ mod tests {
         }
     }
 
-    const PRESETS: [&str; 30] = [
+    const PRESETS: [&str; 35] = [
         "grpo",
         "dr_grpo",
         "dapo",
@@ -440,6 +448,11 @@ mod tests {
         "ema-grpo",
         "univg-r1",
         "softmax_likelihood",
+        "ppo",
+        "vl-dac",
+        "visurf",
+        "awr",
+        "reward_likelihood",
     ];
 
     #[test]
@@ -487,6 +500,30 @@ mod tests {
                 "level of its own",
             ),
             ("epsilon = nan", "between 0 and 1"),
+            ("vf_coef = 0.5", "without a value head"),
+            ("preset = 'ppo'\nlam = 1.5", "between 0 and 1"),
+            (
+                "preset = 'ppo'\nscale_rewards = 'group'",
+                "not with its group",
+            ),
+            ("preset = 'ppo'\ndemonstration = 'always'", "has no group"),
+            ("preset = 'ppo'\nloss_type = 'gmpo'", "one a token"),
+            ("num_mini_batches = 0", "at least 1"),
+            ("preset = 'awr'\nloss_type = 'dapo'", "positive weights"),
+            (
+                "preset = 'awr'\nnormalize_advantages = true",
+                "weights of `awr` negative",
+            ),
+            ("awr_cap = 3.0", "advantage_estimator = \"awr\""),
+            ("staleness_max = 2.0", "staleness_correction"),
+            (
+                "staleness_correction = 'token_mask'\nstaleness_min = 4.0",
+                "must be below",
+            ),
+            (
+                "preset = 'visurf'\nscale_rewards = 'none'",
+                "within its group",
+            ),
         ] {
             let error = checked(keys, 4).expect_err(keys);
             assert!(error.contains(wanted), "{keys}: {error}");
@@ -503,6 +540,7 @@ mod tests {
         assert!(checked("preset = 'rloo'", 1).is_err());
         assert_eq!(checked("preset = 'reinforce++'", 1), Ok(()));
         assert_eq!(checked("preset = 'remax'", 1), Ok(()));
+        assert_eq!(checked("preset = 'ppo'", 1), Ok(()));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlgorithmConfig, KlIn, LossType};
+use super::{AlgorithmConfig, DemonstrationRule, KlIn, LossType};
 use crate::credit::decoupled::MultiObjectiveAggregation;
+use crate::credit::gae::GaeLevel;
 use crate::credit::{AdvantageEstimator, ScaleRewards};
 use crate::objective::{ImportanceSamplingLevel, KlEstimator, LossAggregation};
 
@@ -81,6 +82,18 @@ pub enum Preset {
     UnivgR1,
     /// Softmax-weighted likelihood of a group's samples.
     SoftmaxLikelihood,
+    /// A value head, generalised advantages over tokens, a KL penalty of 0.05 in the reward, four epochs.
+    Ppo,
+    /// ViSurf: the row's demonstration joins its group.
+    #[serde(rename = "visurf")]
+    Visurf,
+    /// Advantage-weighted regression: likelihood with weights that grow with the reward.
+    Awr,
+    /// Likelihood weighted by the reward itself.
+    RewardLikelihood,
+    /// VL-DAC: a value for every turn, ratios of tokens, a KL penalty of 0.04 in the loss.
+    #[serde(rename = "vl-dac")]
+    VlDac,
 }
 
 impl Preset {
@@ -116,6 +129,8 @@ impl Preset {
         Self::EmaGrpo,
         Self::UnivgR1,
         Self::SoftmaxLikelihood,
+        Self::Ppo,
+        Self::Visurf,
     ];
 
     /// As a recipe writes it.
@@ -275,6 +290,40 @@ impl Preset {
                 ),
                 beta: Some(0.04),
                 ..symmetric(LossType::Grpo)
+            },
+            Self::Ppo => AlgorithmConfig {
+                lam: Some(0.95),
+                vf_coef: Some(0.1),
+                cliprange_value: Some(0.2),
+                num_iterations: Some(4),
+                beta: Some(0.05),
+                kl_estimator: Some(KlEstimator::K1),
+                kl_in: Some(KlIn::Reward),
+                ..estimate(AdvantageEstimator::Gae, symmetric(LossType::Dapo))
+            },
+            Self::Visurf => AlgorithmConfig {
+                demonstration: Some(DemonstrationRule::Always),
+                ..symmetric(LossType::Grpo)
+            },
+            Self::Awr => AlgorithmConfig {
+                awr_temperature: Some(1.0),
+                awr_cap: Some(20.0),
+                ..estimate(AdvantageEstimator::Awr, plain(LossType::Reinforce))
+            },
+            Self::RewardLikelihood => {
+                estimate(AdvantageEstimator::Reward, plain(LossType::Reinforce))
+            }
+            Self::VlDac => AlgorithmConfig {
+                gamma: Some(0.99),
+                lam: Some(0.95),
+                gae_level: Some(GaeLevel::Step),
+                vf_coef: Some(0.5),
+                cliprange_value: Some(0.2),
+                detach_value_head: Some(true),
+                num_iterations: Some(2),
+                beta: Some(0.04),
+                epsilon: Some(0.1),
+                ..estimate(AdvantageEstimator::Gae, plain(LossType::Grpo))
             },
             Self::SoftmaxLikelihood => AlgorithmConfig {
                 softmax_beta: Some(1.0),

@@ -1,5 +1,7 @@
 //! Generalised advantage estimation (Schulman et al. 2015, arXiv 1506.02438), over tokens or over steps of an env.
 
+use serde::{Deserialize, Serialize};
+
 /// Advantages and the returns that a value head is trained on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gae {
@@ -25,6 +27,69 @@ pub fn gae(rewards: &[f64], values: &[f64], last_value: f64, gamma: f64, lambda:
     Gae {
         advantages,
         returns,
+    }
+}
+
+/// Over what values are estimated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GaeLevel {
+    /// Every trained token is a decision.
+    #[default]
+    Token,
+    /// Every turn is one: its value is that before its first token, and all its tokens share its advantage (VL-DAC).
+    Step,
+}
+
+/// Settings of [`episode`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GaeRule {
+    pub gamma: f64,
+    pub lambda: f64,
+    pub level: GaeLevel,
+}
+
+/// What one episode says to each of its trained tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenGae {
+    pub advantages: Vec<f64>,
+    /// What the values should have been.
+    pub returns: Vec<f64>,
+    /// Tokens before which a value was estimated; the others' returns mean nothing.
+    pub valued: Vec<bool>,
+}
+
+/// [`gae`] of an episode that ended. `rewards` and `values` are of its trained tokens, `steps` are the numbers of those in its turns.
+pub fn episode(rewards: &[f64], values: &[f64], steps: &[usize], rule: GaeRule) -> TokenGae {
+    let of = |rewards: &[f64], values: &[f64]| gae(rewards, values, 0.0, rule.gamma, rule.lambda);
+    if rule.level == GaeLevel::Token {
+        let found = of(rewards, values);
+        return TokenGae {
+            valued: vec![true; found.advantages.len()],
+            advantages: found.advantages,
+            returns: found.returns,
+        };
+    }
+    let steps: Vec<usize> = steps.iter().copied().filter(|tokens| *tokens > 0).collect();
+    let starts: Vec<usize> = steps
+        .iter()
+        .scan(0, |end, tokens| {
+            *end += tokens;
+            Some(*end - tokens)
+        })
+        .collect();
+    let spans = starts.iter().zip(&steps);
+    let step_rewards: Vec<f64> = spans
+        .map(|(&start, tokens)| rewards[start..start + tokens].iter().sum())
+        .collect();
+    let step_values: Vec<f64> = starts.iter().map(|start| values[*start]).collect();
+    let found = of(&step_rewards, &step_values);
+    let mut valued = vec![false; rewards.len()];
+    starts.iter().for_each(|start| valued[*start] = true);
+    TokenGae {
+        advantages: step_to_tokens(&found.advantages, &steps),
+        returns: step_to_tokens(&found.returns, &steps),
+        valued,
     }
 }
 
@@ -61,6 +126,35 @@ mod tests {
         let rewards = [0.5, -1.0, 2.0];
         let got = gae(&rewards, &[0.0; 3], 0.0, 0.9, 1.0);
         assert_near(&got.advantages, &discounted_returns(&rewards, 0.9), 1e-12);
+    }
+
+    #[test]
+    fn a_turn_is_one_decision_at_the_level_of_steps() {
+        let rule = |level| GaeRule {
+            gamma: 0.5,
+            lambda: 0.5,
+            level,
+        };
+        // Two turns of 2 tokens and 1: the worked episode above.
+        let (rewards, values) = ([0.0, 0.0, 1.0], [0.2, 9.0, 0.4]);
+        let got = episode(&rewards, &values, &[2, 0, 1], rule(GaeLevel::Step));
+        assert_near(&got.advantages, &[0.15, 0.15, 0.6], 1e-12);
+        assert_near(&got.returns, &[0.35, 0.35, 1.0], 1e-12);
+        assert_eq!(got.valued, [true, false, true]);
+        // Turns of one token are tokens.
+        let turns = episode(&rewards, &values, &[1, 1, 1], rule(GaeLevel::Step));
+        let tokens = episode(&rewards, &values, &[3], rule(GaeLevel::Token));
+        assert_eq!(turns, tokens);
+    }
+
+    #[test]
+    fn with_lambda_and_gamma_one_it_is_the_return_minus_the_value() {
+        let (rewards, values) = ([0.5, -1.0, 2.0], [0.3, 0.1, -0.4]);
+        let got = gae(&rewards, &values, 0.0, 1.0, 1.0);
+        let returns = discounted_returns(&rewards, 1.0);
+        let expected: Vec<f64> = returns.iter().zip(values).map(|(r, v)| r - v).collect();
+        assert_near(&got.advantages, &expected, 1e-12);
+        assert_near(&got.returns, &returns, 1e-12);
     }
 
     #[test]

@@ -43,6 +43,15 @@ pub fn whiten(tokens: &[Vec<f64>], ddof: usize, epsilon: f64) -> Vec<Vec<f64>> {
         .collect()
 }
 
+/// `x / sqrt(var + ε)` around the mean of all tokens of the batch, which stays (TRL's `masked_whiten` without its shift).
+pub fn scale_to_unit_variance(tokens: &[Vec<f64>], epsilon: f64) -> Vec<Vec<f64>> {
+    let all: Vec<f64> = tokens.iter().flatten().copied().collect();
+    let (mean, _) = mean_spread(&all, 1);
+    let mut white = whiten(tokens, 1, epsilon);
+    white.iter_mut().flatten().for_each(|x| *x += mean);
+    white
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_near, known_groups};
@@ -95,5 +104,7 @@ mod tests {
     fn whitened_tokens_have_mean_zero_and_variance_one() {
         let white = whiten(&[vec![1.0, 2.0], vec![3.0]], 1, 0.0);
         assert_near(&white.concat(), &[-1.0, 0.0, 1.0], 1e-12);
+        let scaled = scale_to_unit_variance(&[vec![2.0, 4.0], vec![6.0]], 0.0);
+        assert_near(&scaled.concat(), &[3.0, 4.0, 5.0], 1e-12);
     }
 }

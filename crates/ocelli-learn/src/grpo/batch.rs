@@ -3,16 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
 use ocelli_core::{Episode, Metrics, SegmentKind};
 use ocelli_model::network::Network;
 use ocelli_model::percept::{Media, Percept};
 use ocelli_rollout::{CollectError, Group, Policy};
 
+use super::critic::Valued;
 use crate::algorithm::{Algorithm, Dependence};
 use crate::error::LearnError;
 use crate::objective::dependence::{dependence, most_dependent, trajectory_factors};
-use crate::objective::{BatchSize, token_weight};
+use crate::objective::staleness::{StalenessRule, staleness_weights};
+use crate::objective::{BatchSize, LossAggregation, token_weight};
 use crate::packing::{Branch, Tree, micro_batches, score, values};
 use crate::recipe::RolloutConfig;
 
@@ -101,6 +102,7 @@ pub(super) fn logprobs(
 }
 
 /// One number a trained token, in the order in which [`score`] returns them.
+#[derive(Clone)]
 pub(super) struct TokenBatch {
     pub(super) old_logprob: Vec<f32>,
     pub(super) advantage: Vec<f32>,
@@ -108,8 +110,14 @@ pub(super) struct TokenBatch {
     pub(super) weight: Vec<f32>,
     /// Factor of the surrogate, but not of the KL term; `None` where all are 1.
     pub(super) factor: Option<Vec<f32>>,
+    /// What a value head learns, where there is one.
+    pub(super) valued: Option<Valued>,
     /// Trained tokens of each answer.
     pub(super) lengths: Vec<usize>,
+    /// Share of each answer in the loss; `None` for those that are left out.
+    shares: Vec<Option<f64>>,
+    /// How token losses are averaged.
+    averaging: (LossAggregation, usize),
     /// Where each tree's tokens and answers begin, and the ends.
     starts: Vec<(usize, usize)>,
 }
@@ -129,44 +137,68 @@ impl TokenBatch {
             .iter()
             .flat_map(|tree| tree.branches.iter().map(Branch::scored))
             .collect();
-        let trained = lengths
-            .iter()
-            .zip(&episodes)
-            .filter(|(_, episode)| !left_out(episode));
-        let size = BatchSize {
-            sequences: episodes.len(),
-            tokens: trained.map(|(length, _)| length).sum(),
-            max_completion_length: rollout.max_completion_length,
-        };
+        let share = |e: &&Episode| (!left_out(e)).then_some(e.outcome.sample_weight);
         let mut batch = Self {
-            old_logprob: Vec::new(),
-            advantage: Vec::new(),
+            old_logprob: episodes.iter().flat_map(|e| behavior_logprobs(e)).collect(),
+            advantage: advantages.iter().flatten().map(|a| *a as f32).collect(),
             weight: Vec::new(),
             factor: None,
+            valued: None,
+            shares: episodes.iter().map(share).collect(),
+            averaging: (algorithm.aggregation, rollout.max_completion_length),
             lengths,
             starts: vec![(0, 0)],
         };
-        for ((episode, advantages), &length) in episodes.iter().zip(advantages).zip(&batch.lengths)
-        {
-            let weight = match left_out(episode) {
-                true => 0.0,
-                false => {
-                    token_weight(algorithm.aggregation, length, size)
-                        * episode.outcome.sample_weight
-                }
-            };
-            batch.old_logprob.extend(behavior_logprobs(episode));
-            batch.advantage.extend(advantages.iter().map(|a| *a as f32));
-            batch
-                .weight
-                .extend(std::iter::repeat_n(weight as f32, length));
-        }
+        batch.weigh();
         let (mut tokens, mut answers) = (0, 0);
         for tree in trees {
             tokens += tree.scored();
             answers += tree.branches.len();
             batch.starts.push((tokens, answers));
         }
+        batch
+    }
+
+    /// Weighs the tokens such that the weighted sum of their losses is the batch's.
+    fn weigh(&mut self) {
+        let answers = || self.lengths.iter().zip(&self.shares);
+        let trained = answers().filter(|(_, share)| share.is_some());
+        let (aggregation, max_completion_length) = self.averaging;
+        let size = BatchSize {
+            sequences: self.lengths.len(),
+            tokens: trained.map(|(length, _)| length).sum(),
+            max_completion_length,
+        };
+        let weights = answers().flat_map(|(&length, share)| {
+            let weight = share.map_or(0.0, |s| s * token_weight(aggregation, length, size));
+            std::iter::repeat_n(weight as f32, length)
+        });
+        self.weight = weights.collect();
+    }
+
+    /// The batch of some of the trees, in this order, weighed as one by itself.
+    pub(super) fn pick(&self, trees: &[usize]) -> Self {
+        let mut starts = vec![(0, 0)];
+        let (mut tokens, mut answers): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+        for &tree in trees {
+            let (of_tokens, of_answers) = self.span(&(tree..tree + 1));
+            tokens.extend(of_tokens);
+            answers.extend(of_answers);
+            starts.push((tokens.len(), answers.len()));
+        }
+        let of = |values: &[f32]| -> Vec<f32> { tokens.iter().map(|i| values[*i]).collect() };
+        let mut batch = Self {
+            old_logprob: of(&self.old_logprob),
+            advantage: of(&self.advantage),
+            weight: Vec::new(),
+            factor: self.factor.as_deref().map(of),
+            valued: self.valued.as_ref().map(|valued| valued.pick(&tokens)),
+            lengths: answers.iter().map(|i| self.lengths[*i]).collect(),
+            shares: answers.iter().map(|i| self.shares[*i]).collect(),
+            averaging: self.averaging,
+            starts,
+        };
+        batch.weigh();
         batch
     }
 
@@ -183,6 +215,31 @@ impl TokenBatch {
             *start = span.end;
             Some(span)
         })
+    }
+
+    /// Answers of an older policy: `now` are the log-probabilities that their tokens have before this step. Ratios are taken from these, and
+    /// the surrogate is weighed by how much likelier the tokens have become since they were recorded.
+    pub(super) fn correct(&mut self, rule: StalenessRule, now: Vec<f32>, metrics: &mut Metrics) {
+        let weights: Vec<f64> = self
+            .answers()
+            .flat_map(|span| staleness_weights(&now[span.clone()], &self.old_logprob[span], rule))
+            .collect();
+        let count = weights.len().max(1) as f64;
+        let extreme = |f: fn(f64, f64) -> f64| weights.iter().copied().reduce(f);
+        for (name, value) in [
+            ("min", extreme(f64::min)),
+            ("mean", Some(weights.iter().sum::<f64>() / count)),
+            ("max", extreme(f64::max)),
+        ] {
+            metrics.set(
+                format!("sampling/importance_sampling_ratio/{name}"),
+                value.unwrap_or(f64::NAN),
+            );
+        }
+        let left_out = weights.iter().filter(|weight| **weight == 0.0).count();
+        metrics.set("staleness/left_out", left_out as f64 / count);
+        self.scale(weights.iter().map(|weight| *weight as f32));
+        self.old_logprob = now;
     }
 
     /// Multiplies every token's factor.
@@ -232,9 +289,4 @@ impl TokenBatch {
         self.scale(kept.into_iter());
         metrics.set("picture_dependence", mean(&dependence));
     }
-}
-
-/// Numbers as a tensor without gradient.
-pub(super) fn constant(values: &[f32], device: &Device) -> Tensor<1> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
 }

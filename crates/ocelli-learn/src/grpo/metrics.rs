@@ -7,6 +7,7 @@ use ocelli_reward::{RewardGraph, error_rate, record_rewards};
 use ocelli_rollout::Group;
 
 use super::batch::TokenBatch;
+use crate::alarms::repetition;
 use crate::algorithm::{Algorithm, AlgorithmState};
 use crate::objective::entropy::AdaptiveEntropy;
 use crate::objective::kl::AdaptiveKl;
@@ -18,8 +19,14 @@ use crate::objective::{CispoBounds, ImportanceSamplingLevel, Surrogate};
 #[derive(Default)]
 pub(super) struct Statistics {
     pub(super) loss: f64,
-    /// Without the entropy bonus.
+    /// Without the entropy bonus and the value loss.
     pub(super) policy_loss: f64,
+    /// Before its weight.
+    pub(super) value_loss: f64,
+    /// What the value head said.
+    pub(super) value: Vec<f32>,
+    /// Which tokens were clipped, see [`Self::clipped`]; for a critic's averages alone.
+    pub(super) beyond: Vec<i8>,
     pub(super) logprob: Vec<f32>,
     pub(super) entropy: Vec<f32>,
     pub(super) kl: Vec<f32>,
@@ -254,6 +261,7 @@ pub(super) fn record_batch(
         metrics.set(format!("completions/min_{name}"), extreme(f64::min));
         metrics.set(format!("completions/max_{name}"), extreme(f64::max));
     }
+    metrics.set("completions/repetition", repetition(episodes.iter()));
     let cut = episodes.iter().filter(|e| e.truncated()).count();
     metrics.set(
         "completions/clipped_ratio",

@@ -8,6 +8,7 @@ use rand::seq::SliceRandom;
 use super::batch::behavior_logprobs;
 use super::demonstrations::is_demonstration;
 use crate::algorithm::{Algorithm, AlgorithmState};
+use crate::credit::advantage_weighted::{advantage_weighted, reward_weighted};
 use crate::credit::baseline::{gpg, length_weighted, remax};
 use crate::credit::decoupled::{MultiObjectiveAggregation, gdpo};
 use crate::credit::demonstration::demonstrated_groups;
@@ -33,6 +34,8 @@ pub(super) struct Signal {
     parts: Vec<(Rewards, f64)>,
     /// Penalty of each token, when the KL term stands in the reward.
     penalties: Option<Vec<Vec<f64>>>,
+    /// Divergence from the reference, summed over all tokens.
+    divergence: f64,
 }
 
 impl Signal {
@@ -67,6 +70,7 @@ impl Signal {
                 .collect(),
             parts: parts.collect(),
             penalties: None,
+            divergence: 0.0,
         }
     }
 
@@ -109,7 +113,8 @@ impl Signal {
             *reward = reward.map(|r| r - beta * divergence.iter().sum::<f64>());
         }
         let count = divergences.iter().map(Vec::len).sum::<usize>().max(1);
-        let mean = divergences.iter().flatten().sum::<f64>() / count as f64;
+        self.divergence = divergences.iter().flatten().sum();
+        let mean = self.divergence / count as f64;
         let cost = |tokens: Vec<f64>| tokens.into_iter().map(|kl| beta * kl).collect();
         self.penalties = Some(divergences.into_iter().map(cost).collect());
         mean
@@ -164,6 +169,12 @@ impl Signal {
                     .advantages(rewards, &tasks, algorithm.task_spread)
             }
             AdvantageEstimator::Softmax => softmax(rewards, algorithm.softmax_beta),
+            AdvantageEstimator::Awr => {
+                let rule = algorithm.advantage_weights;
+                advantage_weighted(rewards, rule.temperature, rule.cap)
+            }
+            AdvantageEstimator::Reward => reward_weighted(rewards),
+            AdvantageEstimator::Gae => unreachable!("values are asked for before this"),
         };
         let of_episodes = match algorithm.normalize_advantages {
             true => normalize_batch(&of_episodes, |i, j| rewards[i][j].is_some(), EPSILON),
@@ -177,10 +188,16 @@ impl Signal {
             .collect()
     }
 
-    /// REINFORCE++: an episode's reward on its last token, penalties on every token. Episodes without a reward get zeros.
-    fn whitened_returns(&self, lengths: &[usize], gamma: f64) -> Vec<Vec<f64>> {
+    /// Divergence from the reference and what it cost, summed over all tokens; zeros without a penalty in the reward.
+    pub(super) fn penalty_sums(&self) -> (f64, f64) {
+        let costs = self.penalties.iter().flatten().flatten();
+        (self.divergence, costs.sum())
+    }
+
+    /// An episode's reward on its last token, penalties on every token; nothing where there is no reward.
+    pub(super) fn token_rewards(&self, lengths: &[usize]) -> Vec<Vec<f64>> {
         let rewards: Vec<Option<f64>> = self.rewards.iter().flatten().copied().collect();
-        let token_rewards: Vec<Vec<f64>> = rewards
+        rewards
             .iter()
             .zip(lengths)
             .enumerate()
@@ -197,8 +214,12 @@ impl Signal {
                 }
                 tokens
             })
-            .collect();
-        let mut advantages = reinforce_plus_plus(&token_rewards, gamma);
+            .collect()
+    }
+
+    /// REINFORCE++. Episodes without a reward get zeros.
+    fn whitened_returns(&self, lengths: &[usize], gamma: f64) -> Vec<Vec<f64>> {
+        let mut advantages = reinforce_plus_plus(&self.token_rewards(lengths), gamma);
         for (tokens, &length) in advantages.iter_mut().zip(lengths) {
             tokens.resize(length, 0.0);
         }

@@ -7,15 +7,17 @@ use ocelli_core::SeedKey;
 use ocelli_model::network::Network;
 use ocelli_rollout::Policy;
 
-use super::batch::{TokenBatch, constant, logprobs};
+use super::batch::{TokenBatch, logprobs};
+use super::critic::Valued;
 use super::metrics::Statistics;
 use crate::algorithm::{Algorithm, AlgorithmState, CovarianceRule};
 use crate::objective::covariance::{clip_cov_tokens, covariances, kl_cov_tokens};
 use crate::objective::entropy::top_entropy;
 use crate::objective::staleness::keeps_sequence;
+use crate::objective::value::value_loss;
 use crate::objective::{Sequences, SurrogateInput, kl, log_ratio};
 use crate::optimizer::{Optimizer, StepReport};
-use crate::packing::{Tree, score, values};
+use crate::packing::{Tree, constant, score, score_with_values, values};
 use crate::recipe::{RolloutConfig, StageConfig};
 use crate::stage::update;
 
@@ -58,6 +60,7 @@ impl Learner<'_> {
         let coefficient = algorithm.entropy_coefficient(state);
         let (beta, kl_term) = (algorithm.beta(state), algorithm.kl_in_loss());
         let spread = entropy_weights(tokens, &selection);
+        let value_weights = tokens.valued.as_ref().map_or(Vec::new(), Valued::weights);
         let mut statistics = Statistics::default();
         let report = update(
             policy,
@@ -70,7 +73,16 @@ impl Learner<'_> {
                 let trees = &trees[range];
                 let constant = |values: &[f32]| constant(&values[span.clone()], &device);
                 let sequences = Sequences::new(tokens.lengths[answers].to_vec());
-                let new = score(network, trees, temperature, &banned, &device);
+                let (new, value) = match &algorithm.critic {
+                    None => (score(network, trees, temperature, &banned, &device), None),
+                    Some(critic) => {
+                        let choice = (temperature, banned.as_slice());
+                        let detached = critic.detached || self.warming_up();
+                        let (new, value) =
+                            score_with_values(network, trees, choice, &device, detached);
+                        (new, Some(value))
+                    }
+                };
                 let old = constant(&tokens.old_logprob);
                 let mut loss = algorithm.surrogate.token_loss(SurrogateInput {
                     logprob: new.logprob.clone(),
@@ -100,6 +112,17 @@ impl Learner<'_> {
                     let bonus = (new.entropy.clone() * constant(&spread)).sum();
                     loss = loss - bonus * coefficient as f32;
                 }
+                if let (Some(value), Some(critic), Some(valued)) =
+                    (value, &algorithm.critic, &tokens.valued)
+                {
+                    statistics.value.extend(values(value.clone().inner()));
+                    let (old, target) = (constant(&valued.old_value), constant(&valued.target));
+                    let term = value_loss(value, old, target, critic.clip);
+                    let term = (term * constant(&value_weights)).sum();
+                    statistics.value_loss += f64::from(values(term.clone().inner())[0]);
+                    let term = term * critic.coefficient as f32;
+                    loss = if self.warming_up() { term } else { loss + term };
+                }
                 statistics.loss += f64::from(values(loss.clone().inner())[0]);
                 statistics.logprob.extend(values(new.logprob.inner()));
                 statistics.entropy.extend(values(new.entropy.inner()));
@@ -107,7 +130,16 @@ impl Learner<'_> {
             },
         );
         statistics.entropy_weights = spread;
+        if algorithm.critic.is_some() {
+            statistics.beyond = Statistics::clipped(&statistics.logprob, tokens, algorithm);
+        }
         (report, statistics)
+    }
+
+    /// Whether only the value head learns yet.
+    fn warming_up(&self) -> bool {
+        let critic = self.algorithm.critic;
+        critic.is_some_and(|critic| self.progress.0 < critic.warmup)
     }
 
     /// Looks at the whole batch before it is cut, so that micro-batches leave no trace.

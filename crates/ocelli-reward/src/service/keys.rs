@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Kind, Service};
+use super::{Kind, RewardModelConfig, Service, model};
 use crate::builder::hint;
 use crate::config::NODE_KEYS;
 use crate::plugin::{Completions, PluginConfig, PluginError, Style};
@@ -136,6 +136,7 @@ pub(crate) fn read(
         "judge" => judge(settings).map_err(setting),
         "stub_judge" => stub_judge(settings).map_err(setting),
         "remote" => remote(settings).map_err(setting),
+        "reward_model" => reward_model(settings).map_err(setting),
         _ => return None,
     };
     Some(kind.map(Service::new))
@@ -180,6 +181,12 @@ fn plugin(name: &str, settings: &Map<String, Value>, with_files: bool) -> Result
         config.check_file()?;
     }
     Ok(Kind::Plugin { config, retries })
+}
+
+fn reward_model(settings: &Map<String, Value>) -> Result<Kind, String> {
+    let config: RewardModelConfig = typed(settings, &model::KEYS)?;
+    config.check()?;
+    Ok(Kind::RewardModel(config))
 }
 
 #[cfg(feature = "judge")]
@@ -369,6 +376,19 @@ mod tests {
             (
                 "verifier = \"a.py:f\"\nretries = 11",
                 "`retries = 11` is not allowed; it takes a number from 0 to 10",
+            ),
+            ("verifier = \"reward_model\"", "missing field `path`"),
+            (
+                "verifier = \"reward_model\"\npath = \"a\"\nquestions = \"b\"",
+                "did you mean `question`?",
+            ),
+            (
+                "verifier = \"reward_model\"\npath = \"a\"\nby = \"score\"\nyes = \"y\"",
+                "`yes` has no effect with `by = \"score\"`",
+            ),
+            (
+                "verifier = \"reward_model\"\npath = \"a\"\nmax_tokens = 0",
+                "a number from 1 on",
             ),
             ("verifier = \"a.py\"", "`a.py` is no plug-in reward"),
             ("verifier = \"a.py:f()\"", "`a.py:f()` is no plug-in reward"),

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use ocelli_core::Progress;
+use ocelli_learn::reward_model::{self, Pictures};
 use ocelli_reward::{RewardConfig, RewardGraph};
 use serde::Deserialize;
 
@@ -59,6 +61,8 @@ impl Reward {
     /// When a node is wrong or cannot start.
     pub(super) fn start(&self) -> anyhow::Result<RewardGraph> {
         let graph = RewardGraph::rooted(&self.nodes, &self.root)?;
+        let pictures: Arc<Pictures> = Arc::new(reward_model::loose_picture);
+        reward_model::provide(&graph, &pictures)?;
         graph.start(|line| {
             // Nobody reads a closed stderr.
             let _ = writeln!(std::io::stderr(), "{line}");

@@ -20,6 +20,11 @@ const CATALOGUE: &[(&str, &str)] = &[
     ("entropy", "Entropy per token"),
     ("completions/mean_length", "Answer length (tokens)"),
     ("completions/clipped_ratio", "Answers cut off"),
+    ("completions/repetition", "Repetition in answers"),
+    ("alarms/raised", "Alarms raised"),
+    ("accuracy", "Pairs told apart"),
+    ("loss/value_avg", "Value loss"),
+    ("val/explained_variance", "Variance that values explain"),
     (
         "sampling/sampling_logp_difference/max",
         "Largest log-prob gap",
