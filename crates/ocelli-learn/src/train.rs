@@ -20,6 +20,7 @@ use crate::curriculum::cycle::{Visit, visits};
 use crate::curriculum::{Curator, CurriculumState};
 use crate::error::LearnError;
 use crate::evaluation::{EvalRow, Moment, answer, gallery, summarise};
+use crate::forecast;
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
 use crate::preflight;
@@ -42,14 +43,14 @@ pub struct Finished {
 }
 
 /// The data sets of a recipe, read before anything is trained: a mistake in the last stage is found at once.
-struct RecipeData {
-    stages: Vec<StageData>,
-    eval: Option<(EvalConfig, Dataset, RewardGraph)>,
+pub(crate) struct RecipeData {
+    pub(crate) stages: Vec<StageData>,
+    pub(crate) eval: Option<(EvalConfig, Dataset, RewardGraph)>,
 }
 
 /// The rows of a stage, and what judges the answers to them.
-struct StageData {
-    rows: Dataset,
+pub(crate) struct StageData {
+    pub(crate) rows: Dataset,
     /// Without nodes in a stage that rewards nothing.
     reward: Option<RewardGraph>,
 }
@@ -137,11 +138,21 @@ fn place(index: usize, stage: &StageConfig) -> String {
 /// # Errors
 /// What [`train`] would fail with before its first step.
 pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
+    let (data, policy) = read(recipe, root)?;
+    Ok(lines(recipe, &data, &policy))
+}
+
+/// Reads and checks everything a recipe names.
+pub(crate) fn read(recipe: &Recipe, root: &Path) -> Result<(RecipeData, Policy), LearnError> {
     let data = RecipeData::load(recipe, root)?;
     let device = Device::flex();
     let policy = Policy::new(open_model(recipe, &device)?, &device)?;
     data.check(recipe, &policy)?;
     trainable::check(recipe, &policy.checkpoint.weights)?;
+    Ok((data, policy))
+}
+
+pub(crate) fn lines(recipe: &Recipe, data: &RecipeData, policy: &Policy) -> Vec<String> {
     let mut lines = vec![format!(
         "model {}: {} parameters, {} tokens in the vocabulary",
         policy.checkpoint.origin,
@@ -177,7 +188,7 @@ pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
     if let Some((_, data, _)) = &data.eval {
         lines.push(format!("eval: {} rows of {}", data.tasks.len(), data.name));
     }
-    Ok(lines)
+    lines
 }
 
 /// Trains a recipe from its first stage in a new run folder.
@@ -206,11 +217,10 @@ pub fn train_file(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Finished, LearnError> {
-    let data = RecipeData::load(recipe, root)?;
-    let device = Device::flex();
-    let mut policy = Policy::new(open_model(recipe, &device)?, &device)?;
-    data.check(recipe, &policy)?;
-    trainable::check(recipe, &policy.checkpoint.weights)?;
+    let (data, mut policy) = read(recipe, root)?;
+    if let Some(warning) = forecast::warning(recipe, &data, &policy) {
+        observer.message(&warning);
+    }
     let log = RewardLog::default();
     data.start(&log)?;
     let run = Run::create(recipe, name)?;
