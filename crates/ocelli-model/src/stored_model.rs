@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use safetensors::tensor::SafeTensors;
 
-use crate::checkpoint::{Checkpoint, ConfigOverrides, malformed, mapped, parse_json, weight_files};
+use crate::checkpoint::{
+    Checkpoint, ConfigOverrides, malformed, mapped, parse_json, tensors_of, weight_files,
+};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::hub_cache;
@@ -94,7 +95,7 @@ impl Checkpoint {
 /// What a safetensors file says of its tensors.
 fn headers(path: &Path, config: &ModelConfig) -> Result<Vec<StoredTensor>, ModelError> {
     let map = mapped(path)?;
-    let tensors = SafeTensors::deserialize(&map).map_err(|e| malformed(path, e))?;
+    let tensors = tensors_of(path, &map)?;
     let list = tensors.tensors().into_iter();
     Ok(list
         .map(|(name, view)| (config.published_name(&name), view))
