@@ -16,7 +16,7 @@ use crate::error::LearnError;
 use crate::given_turns::{demonstration, pair};
 use crate::memory::machine::{available, resident};
 use crate::memory::shape::WeightBytes;
-use crate::memory::{Moment, OVERHEAD, Pass, Sampling, Shape, UpdatePlan, sampling, update};
+use crate::memory::{Moment, Pass, Sampling, Shape, UpdatePlan, sampling, unused, update};
 use crate::packing::cut;
 use crate::recipe::{Recipe, StageConfig, StageKind};
 use crate::train::{self, RecipeData};
@@ -36,6 +36,8 @@ pub struct Phase {
     pub name: String,
     /// The program, its rows, tokenizer and template: what this process holds now.
     pub base: usize,
+    /// What the allocator has and nobody uses.
+    pub allocator: usize,
     /// Decoded pictures that are kept.
     pub pictures: usize,
     pub weights: usize,
@@ -60,9 +62,10 @@ impl Phase {
     }
 
     /// Names and bytes of the parts.
-    pub fn parts(&self) -> [(&'static str, usize); 10] {
+    pub fn parts(&self) -> [(&'static str, usize); 11] {
         [
             ("base", self.base),
+            ("allocator", self.allocator),
             ("pictures", self.pictures),
             ("weights", self.weights),
             ("reference", self.reference),
@@ -330,6 +333,7 @@ fn phases(recipe: &Recipe, facts: &Facts, weights: &Weights) -> Vec<Phase> {
     let blank = |name: String, pictures: usize| Phase {
         name,
         base: facts.base,
+        allocator: 0,
         pictures,
         weights: own.all(),
         reference: 0,
@@ -415,15 +419,15 @@ fn phases(recipe: &Recipe, facts: &Facts, weights: &Weights) -> Vec<Phase> {
     phases
 }
 
-/// A phase with what comes and goes in it, as the allocator keeps it.
+/// A phase with what comes and goes in it.
 fn with(phase: Phase, moment: &Moment, pixels: usize) -> Phase {
-    let spent = |bytes: usize| (bytes as f64 * OVERHEAD) as usize;
     Phase {
-        gradients: spent(moment.gradients),
-        key_values: spent(moment.key_values),
-        activations: spent(moment.activations),
-        logits: spent(moment.logits),
-        pixels: spent(moment.pixels + pixels),
+        allocator: unused(moment.bytes() + pixels),
+        gradients: moment.gradients,
+        key_values: moment.key_values,
+        activations: moment.activations,
+        logits: moment.logits,
+        pixels: moment.pixels + pixels,
         ..phase
     }
 }
