@@ -14,7 +14,7 @@
 //! JPEG is decoded by a Rust decoder whose values differ from libjpeg-turbo's by at most a few units.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -26,6 +26,8 @@ use crate::error::DataError;
 
 /// Largest picture that is decoded, in pixels. Checked against the header, before memory is taken.
 pub const MAX_PIXELS: u64 = 100_000_000;
+/// Largest picture file that is read into memory: what its pixels could take at most, and room for metadata.
+const MAX_FILE: u64 = MAX_PIXELS * MAX_BYTES_A_PIXEL + (64 << 20);
 /// Most bytes a pixel takes while decoding: four 16-bit channels.
 const MAX_BYTES_A_PIXEL: u64 = 8;
 
@@ -34,11 +36,25 @@ const MAX_BYTES_A_PIXEL: u64 = 8;
 /// # Errors
 /// If the file cannot be read, is empty, of an unknown format, damaged, cut off, or larger than [`MAX_PIXELS`].
 pub fn decode_picture(path: &Path) -> Result<Picture, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Read {
+    let name = path.display().to_string();
+    let unread = |source| DataError::Read {
         path: path.to_owned(),
         source,
-    })?;
-    decode_picture_bytes(&bytes, &path.display().to_string())
+    };
+    let mut file = fs::File::open(path).map_err(unread)?.take(MAX_FILE + 1);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(DataError::picture(
+            &name,
+            format!(
+                "the file has more than {} MiB, which no picture of {} megapixels needs: it is something else, or shrink it first",
+                MAX_FILE >> 20,
+                MAX_PIXELS / 1_000_000
+            ),
+        ));
+    }
+    decode_picture_bytes(&bytes, &name)
 }
 
 /// The picture in `bytes`, the contents of a PNG, JPEG, GIF, WebP or BMP file. `name` is for errors.
@@ -59,10 +75,7 @@ pub fn decode_picture_as(
     conversion: Conversion,
 ) -> Result<Picture, DataError> {
     if bytes.is_empty() {
-        return Err(DataError::picture(
-            name,
-            "the file is empty (0 bytes): copy or download it again",
-        ));
+        return Err(empty(name));
     }
     let reader = recognise(Cursor::new(bytes), name)?;
     if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_whole(bytes) {
@@ -92,7 +105,22 @@ pub fn picture_size(path: &Path) -> Result<(usize, usize), DataError> {
         path: path.to_owned(),
         source,
     })?;
-    size(BufReader::new(file), &name)
+    let mut reader = BufReader::new(file);
+    let first = reader.fill_buf().map_err(|source| DataError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    if first.is_empty() {
+        return Err(empty(&name));
+    }
+    size(reader, &name)
+}
+
+fn empty(name: &str) -> DataError {
+    DataError::picture(
+        name,
+        "the file is empty (0 bytes): copy or download it again",
+    )
 }
 
 /// As [`picture_size`], of the picture file whose contents are `bytes`. `name` is for errors.

@@ -56,17 +56,23 @@ impl Tree {
 
 /// Cuts trees into micro-batches of at most `max_rows` rows, in order; a larger tree stands alone.
 pub fn micro_batches(trees: &[Tree], max_rows: usize) -> Vec<std::ops::Range<usize>> {
+    let lengths: Vec<usize> = trees.iter().map(Tree::rows).collect();
+    cut(&lengths, max_rows)
+}
+
+/// The same of trees with these numbers of rows.
+pub(crate) fn cut(lengths: &[usize], max_rows: usize) -> Vec<std::ops::Range<usize>> {
     let mut batches = Vec::new();
     let (mut start, mut rows) = (0, 0);
-    for (i, tree) in trees.iter().enumerate() {
-        if i > start && rows + tree.rows() > max_rows {
+    for (i, length) in lengths.iter().enumerate() {
+        if i > start && rows + length > max_rows {
             batches.push(start..i);
             (start, rows) = (i, 0);
         }
-        rows += tree.rows();
+        rows += length;
     }
-    if start < trees.len() {
-        batches.push(start..trees.len());
+    if start < lengths.len() {
+        batches.push(start..lengths.len());
     }
     batches
 }

@@ -107,6 +107,21 @@ pub fn check_prompts(policy: &Policy, data: &Dataset, limit: usize) -> Result<()
         .collect()
 }
 
+/// How everything that a row shows is cut; `None` if a video cannot be measured without decoding.
+pub(crate) fn extents(
+    policy: &Policy,
+    data: &Dataset,
+    task: &Task,
+) -> Result<Option<Media<Extent>>, LearnError> {
+    let images = grids(policy, data, task)?.into_iter();
+    let images = images.map(Extent::Picture).collect();
+    Ok(others(policy, task)?.map(|[videos, audios]| Media {
+        images,
+        videos,
+        audios,
+    }))
+}
+
 /// A row's videos and sounds.
 type Others = [Vec<Extent>; 2];
 

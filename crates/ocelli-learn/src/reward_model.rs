@@ -83,9 +83,7 @@ impl Reading {
     ) -> Result<Vec<Tree>, CollectError> {
         let task = &prepared.task;
         let context = |messages: &[Message]| {
-            let made = policy
-                .processor
-                .prompt(&task.id, messages, &prepared.images);
+            let made = policy.processor.prompt(&task.id, messages, &prepared.media);
             made.map(Arc::new).map_err(CollectError::row(&task.id))
         };
         match self {

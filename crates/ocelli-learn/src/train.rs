@@ -18,6 +18,7 @@ use crate::curriculum::CurriculumState;
 use crate::curriculum::cycle::{Visit, visits};
 use crate::error::LearnError;
 use crate::evaluation::{EvalRow, Moment, answer, gallery, summarise};
+use crate::forecast;
 use crate::grpo::off_policy;
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
@@ -45,11 +46,21 @@ pub struct Finished {
 /// # Errors
 /// What [`train`] would fail with before its first step.
 pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
+    let (data, policy) = read(recipe, root)?;
+    Ok(lines(recipe, &data, &policy))
+}
+
+/// Reads and checks everything a recipe names.
+pub(crate) fn read(recipe: &Recipe, root: &Path) -> Result<(RecipeData, Policy), LearnError> {
     let data = RecipeData::load(recipe, root)?;
     let device = Device::flex();
     let policy = Policy::new(open_model(recipe, &device)?, &device)?;
     data.check(recipe, &policy)?;
     trainable::check(recipe, &policy.checkpoint.weights)?;
+    Ok((data, policy))
+}
+
+pub(crate) fn lines(recipe: &Recipe, data: &RecipeData, policy: &Policy) -> Vec<String> {
     let mut lines = vec![format!(
         "model {}: {} parameters, {} tokens in the vocabulary",
         policy.checkpoint.origin,
@@ -85,7 +96,7 @@ pub fn plan(recipe: &Recipe, root: &Path) -> Result<Vec<String>, LearnError> {
     if let Some((_, data, _)) = &data.eval {
         lines.push(format!("eval: {} rows of {}", data.tasks.len(), data.name));
     }
-    Ok(lines)
+    lines
 }
 
 /// Trains a recipe from its first stage in a new run folder.
@@ -114,11 +125,10 @@ pub fn train_file(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Finished, LearnError> {
-    let data = RecipeData::load(recipe, root)?;
-    let device = Device::flex();
-    let mut policy = Policy::new(open_model(recipe, &device)?, &device)?;
-    data.check(recipe, &policy)?;
-    trainable::check(recipe, &policy.checkpoint.weights)?;
+    let (data, mut policy) = read(recipe, root)?;
+    if let Some(warning) = forecast::warning(recipe, &data, &policy) {
+        observer.message(&warning);
+    }
     let log = RewardLog::default();
     data.start(&log)?;
     let run = Run::create(recipe, name)?;

@@ -151,9 +151,13 @@ impl ChatTemplate {
     }
 }
 
+/// Instructions of a template after which it is taken not to end: a hundred times those of the longest conversations.
+const FUEL: u64 = 20_000_000;
+
 /// Jinja as transformers sets it up.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true);
     environment.set_syntax(syntax.build().expect("the usual delimiters are valid"));

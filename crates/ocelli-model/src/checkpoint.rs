@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,6 +125,7 @@ impl Checkpoint {
         let mut json = parse_json(&path, &files["config.json"])?;
         overrides.apply(&mut json);
         let config = ModelConfig::parse(&json).map_err(|e| malformed(&path, e))?;
+        check_size(&config.parameters()).map_err(|e| malformed(&path, e))?;
         files.insert("config.json".into(), pretty(&json));
         let std = json["initializer_range"]
             .as_f64()
@@ -255,6 +256,25 @@ impl Checkpoint {
     }
 }
 
+/// Parameters of the largest model that is made with random weights: 8 GiB.
+const LARGEST: usize = 1 << 31;
+
+/// Refuses random weights that no memory holds.
+fn check_size(parameters: &[(String, Vec<usize>)]) -> Result<(), String> {
+    let mut sizes = parameters
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>());
+    let all = sizes
+        .try_fold(0usize, usize::checked_add)
+        .unwrap_or(usize::MAX);
+    if all > LARGEST {
+        return Err(format!(
+            "model.overrides ask for {all} parameters; a preset is made with at most {LARGEST}, so give smaller sizes"
+        ));
+    }
+    Ok(())
+}
+
 /// Sizes of a preset that a recipe changes, by their name in `config.json`.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -368,17 +388,36 @@ pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         .as_object()
         .ok_or_else(|| malformed(&index, "`weight_map` is missing"))?;
     let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
+    if names.is_empty() {
+        return Err(malformed(&index, "`weight_map` names no file"));
+    }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 pub(crate) fn mapped(path: &Path) -> Result<memmap2::Mmap, ModelError> {
-    let file = File::open(path).map_err(file_error(path))?;
+    let file = File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => malformed(
+            path,
+            "this file with weights is missing; copy or download the whole checkpoint again",
+        ),
+        _ => file_error(path)(error),
+    })?;
     #[allow(
         unsafe_code,
         reason = "memory maps are unsafe when others write to the file"
     )]
     // SAFETY: checkpoints are written beside and renamed into place, never changed in place.
     unsafe { memmap2::Mmap::map(&file) }.map_err(file_error(path))
+}
+
+/// The tensors of a safetensors file, whose bytes are checked to be there.
+pub(crate) fn tensors_of<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, ModelError> {
+    SafeTensors::deserialize(bytes).map_err(|error| {
+        malformed(
+            path,
+            format!("{error}: the file is damaged or cut off; copy or download it again"),
+        )
+    })
 }
 
 fn read_tensors(
@@ -388,7 +427,7 @@ fn read_tensors(
     device: &Device,
 ) -> Result<(), ModelError> {
     let map = bytes::Bytes::from_owner(mapped(path)?);
-    let tensors = SafeTensors::deserialize(&map).map_err(|e| malformed(path, e))?;
+    let tensors = tensors_of(path, &map)?;
     let wanted: Vec<(String, TensorView)> = tensors
         .tensors()
         .into_iter()

@@ -120,6 +120,11 @@ impl<T> Media<T> {
         self.len() == 0
     }
 
+    /// All of them: pictures, videos, sounds.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.images.iter().chain(&self.videos).chain(&self.audios)
+    }
+
     /// The one that is meant.
     pub fn get(&self, shown: ocelli_core::Shown) -> Option<&T> {
         use ocelli_core::Shown;

@@ -5,16 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use safetensors::tensor::SafeTensors;
 
 use crate::checkpoint::{
-    Checkpoint, ConfigOverrides, Source, malformed, mapped, parse_json, weight_files,
+    Checkpoint, ConfigOverrides, Source, malformed, mapped, parse_json, tensors_of, weight_files,
 };
 use crate::config::{ModelConfig, TowerConfig};
 use crate::error::ModelError;
 use crate::families::qwen_tower::Sizes;
-use crate::text_config::TextKind;
 use crate::heads::is_head;
+use crate::text_config::TextKind;
 
 /// A tensor as a checkpoint's files hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +108,7 @@ fn stored_preset(checkpoint: &Checkpoint) -> (ModelConfig, Vec<StoredTensor>) {
 /// What a safetensors file says of its tensors.
 fn headers(path: &Path, config: &ModelConfig) -> Result<Vec<StoredTensor>, ModelError> {
     let map = mapped(path)?;
-    let tensors = SafeTensors::deserialize(&map).map_err(|e| malformed(path, e))?;
+    let tensors = tensors_of(path, &map)?;
     let list = tensors.tensors().into_iter();
     Ok(list
         .map(|(name, view)| (config.published_name(&name), view))

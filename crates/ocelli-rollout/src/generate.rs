@@ -256,10 +256,12 @@ impl PackedContexts {
         let features = (!percepts.is_empty()).then(|| {
             let grids: Vec<_> = percepts.iter().map(|p| p.extent.grid()).collect();
             let count: usize = grids.iter().map(|g| g.iter().product::<usize>()).sum();
-            let numbers: Vec<f32> = percepts
-                .iter()
-                .flat_map(|p| p.rows.iter().copied())
-                .collect();
+            // Sized at once: grown bit by bit, it would take three times its memory on the way.
+            let mut numbers: Vec<f32> =
+                Vec::with_capacity(percepts.iter().map(|p| p.rows.len()).sum());
+            for percept in &percepts {
+                numbers.extend_from_slice(&percept.rows);
+            }
             let width = numbers.len() / count;
             network.vision(
                 Tensor::from_data(TensorData::new(numbers, [count, width]), device),

@@ -13,6 +13,7 @@ use ocelli_reward::RewardError;
 
 pub mod bench;
 pub mod difficulty;
+pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod inspect;
@@ -30,6 +31,8 @@ pub mod validate;
 pub enum Command {
     /// Train a recipe, or go on with a run that was stopped.
     Train(train::Arguments),
+    /// Check a recipe, and predict the memory that each of its phases will need on this machine.
+    Doctor(doctor::Arguments),
     /// Measure a checkpoint on held-out rows.
     Eval(eval::Arguments),
     /// Ask a checkpoint a question about a picture.
@@ -87,6 +90,7 @@ pub fn is_misuse(error: &anyhow::Error) -> bool {
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Train(arguments) => train::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -131,6 +131,9 @@ impl Preset {
         Self::SoftmaxLikelihood,
         Self::Ppo,
         Self::Visurf,
+        Self::Awr,
+        Self::RewardLikelihood,
+        Self::VlDac,
     ];
 
     /// As a recipe writes it.

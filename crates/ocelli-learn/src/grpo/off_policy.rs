@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocelli_core::{
-    Call, Episode, Finish, Metrics, Outcome, Progress, Purpose, SeedKey, Segment, SegmentKind, Task,
+    Call, Episode, Finish, Metrics, Outcome, Progress, Purpose, SeedKey, Segment, SegmentKind,
+    Task, chat,
 };
 use ocelli_data::Dataset;
 use ocelli_model::network::Network;
@@ -217,7 +218,7 @@ fn group(
     let task = &prepared.task;
     let context = policy
         .processor
-        .prompt(&task.id, &task.messages, &prepared.images)
+        .prompt(&task.id, &task.messages, &prepared.media)
         .map_err(CollectError::row(&task.id))?;
     check_length(&task.id, context.ids.len(), stage.max_prompt_length())?;
     let episodes = match records {
@@ -249,7 +250,7 @@ fn group(
     };
     Ok(Group {
         task: task.clone(),
-        images: prepared.images.clone(),
+        media: prepared.media.clone(),
         episodes,
     })
 }
@@ -267,7 +268,7 @@ fn of_row(
     let observation = Segment {
         parent: None,
         kind: SegmentKind::Observation {
-            images: (0..prepared.images.len()).collect(),
+            shown: chat::shown(&task.messages).collect(),
         },
         train_mask: vec![false; shown.len()],
         token_ids: shown,
@@ -305,7 +306,7 @@ fn say_yourself(
 ) -> Result<(), LearnError> {
     let shown = groups
         .iter()
-        .map(|group| trees(policy, group, &group.images))
+        .map(|group| trees(policy, group, &group.media))
         .collect::<Result<Vec<_>, _>>()?
         .concat();
     let temperature = stage.rollout.clone().unwrap_or_default().temperature;

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::shown::{ROW, ShownArguments};
 use super::{misuse, print};
-use crate::text_table::align;
+use crate::text_table::{align, size, thousands};
 
 /// Arguments of `ocelli inspect`.
 #[derive(Args)]
@@ -357,48 +357,9 @@ fn image(arguments: &ImageArguments) -> anyhow::Result<()> {
     ))
 }
 
-/// `1234567` as `1,234,567`.
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Bytes with a unit that keeps three digits or so.
-fn size(bytes: usize) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB"] {
-        if value < 1024.0 {
-            return if unit == "B" {
-                format!("{bytes} B")
-            } else {
-                format!("{value:.1} {unit}")
-            };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.2} GiB")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_and_sizes_read_well() {
-        assert_eq!(thousands(7), "7");
-        assert_eq!(thousands(1234), "1,234");
-        assert_eq!(thousands(3_754_622_976), "3,754,622,976");
-        assert_eq!(size(900), "900 B");
-        assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(7_509_245_952), "6.99 GiB");
-    }
 
     #[test]
     fn runs_of_placeholders_take_one_line() {

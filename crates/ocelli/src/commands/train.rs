@@ -102,7 +102,7 @@ fn go_on(folder: &Path, arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Tells how to name the data folder when a file is not where the recipe looks for it.
-fn data_hint(error: LearnError, given: bool) -> anyhow::Error {
+pub(super) fn data_hint(error: LearnError, given: bool) -> anyhow::Error {
     match &error {
         LearnError::Data(DataError::Read { source, .. })
             if !given && source.kind() == std::io::ErrorKind::NotFound =>
