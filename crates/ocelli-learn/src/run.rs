@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::alarms::AlarmState;
 use crate::algorithm::AlgorithmState;
 use crate::curriculum::CurriculumState;
 use crate::error::LearnError;
@@ -46,6 +47,8 @@ const STATE: &str = "trainer/state.json";
 const OPTIMIZER: &str = "trainer/optimizer.safetensors";
 /// File in a checkpoint that holds [`AlgorithmState`], when there is something to remember.
 const ALGORITHM: &str = "trainer/algorithm.json";
+/// File in a checkpoint that holds what alarms compare with, when there is something.
+const ALARMS: &str = "trainer/alarms.json";
 /// File in a checkpoint that holds [`CurriculumState`], when there is something to remember.
 const CURRICULUM: &str = "trainer/curriculum.json";
 
@@ -206,9 +209,17 @@ impl Run {
         let state = format!("{:#}\n", json!(progress));
         checkpoint.save(&folder, |partial| {
             write_file(&partial.join(STATE), state.as_bytes())?;
-            if *algorithm != AlgorithmState::default() {
+            let without_alarms = AlgorithmState {
+                alarms: AlarmState::default(),
+                ..algorithm.clone()
+            };
+            if without_alarms != AlgorithmState::default() {
                 let text = format!("{:#}\n", json!(algorithm));
                 write_file(&partial.join(ALGORITHM), text.as_bytes())?;
+            }
+            if algorithm.alarms != AlarmState::default() {
+                let text = format!("{:#}\n", json!(algorithm.alarms));
+                write_file(&partial.join(ALARMS), text.as_bytes())?;
             }
             if *curriculum != CurriculumState::default() {
                 let text = format!("{:#}\n", json!(curriculum));
@@ -277,7 +288,10 @@ impl Run {
     /// # Errors
     /// When it can't be read.
     pub fn algorithm_state(checkpoint: &Path) -> Result<AlgorithmState, LearnError> {
-        remembered(&checkpoint.join(ALGORITHM))
+        Ok(AlgorithmState {
+            alarms: remembered(&checkpoint.join(ALARMS))?,
+            ..remembered(&checkpoint.join(ALGORITHM))?
+        })
     }
 
     /// What the curriculum remembered when a checkpoint was written.

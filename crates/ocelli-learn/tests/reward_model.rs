@@ -249,7 +249,7 @@ fn ties_and_margins_are_read_or_refused_with_the_mend() {
         ),
         (vec![short, "stage.0.preference.beta=0.5"], "kind = \"dpo\""),
         (
-            vec![short, "stage.0.trainable.heads=false"],
+            vec![short, with[1], "stage.0.trainable.heads=false"],
             "keeps the head",
         ),
     ] {

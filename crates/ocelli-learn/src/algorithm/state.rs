@@ -15,7 +15,8 @@ pub struct AlgorithmState {
     pub task_spread: TaskSpread,
     pub entropy: Option<AdaptiveEntropy>,
     pub kl: Option<AdaptiveKl>,
-    /// What the alarms of the stage compare with.
+    /// What the alarms of the stage compare with; checkpoints keep it in a file of its own.
+    #[serde(skip)]
     pub alarms: AlarmState,
 }
 
