@@ -432,12 +432,7 @@ fn with(phase: Phase, moment: &Moment, pixels: usize) -> Phase {
 }
 
 /// The same batches for the same recipe: `count` rows of the sample for each draw.
-fn draws<'a>(
-    rows: &'a [Row],
-    count: usize,
-    steps: u64,
-    seed: u64,
-) -> impl Iterator<Item = Vec<&'a Row>> {
+fn draws(rows: &[Row], count: usize, steps: u64, seed: u64) -> impl Iterator<Item = Vec<&Row>> {
     let steps = if rows.is_empty() { 0 } else { steps.min(DRAWS) };
     (0..steps).map(move |step| {
         let mut rng = SeedKey::new(seed, Purpose::Shuffle).step(step).rng();

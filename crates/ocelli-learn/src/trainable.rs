@@ -114,7 +114,7 @@ fn check_stage(
             (part, key, true)
         }));
     for (part, key, on) in named {
-        if !present.contains(&part) && !(part == Part::Heads && !added.is_empty()) {
+        if !present.contains(&part) && (part != Part::Heads || added.is_empty()) {
             let why = if part == Part::Heads {
                 "its output matrix is its embeddings, which belong to `language`"
             } else {

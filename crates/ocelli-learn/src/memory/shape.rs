@@ -225,9 +225,10 @@ fn tower(config: &ModelConfig, counts: &Counts, language: &str) -> Option<Tower>
         let is_embedding = name.contains("patch_embed") && shape.len() > 2;
         is_embedding.then(|| shape[1..].iter().product())
     });
-    let widest = parameters.iter().filter_map(|(name, shape)| {
-        (part_of(name) == Part::Connector && shape.len() == 2).then(|| shape[1])
-    });
+    let widest = parameters
+        .iter()
+        .filter(|(name, shape)| part_of(name) == Part::Connector && shape.len() == 2)
+        .map(|(_, shape)| shape[1]);
     let block = Block {
         hidden,
         query,
