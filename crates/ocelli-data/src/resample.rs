@@ -10,7 +10,7 @@ use std::f64::consts::PI;
 use ocelli_core::Sound;
 
 /// Zero crossings of the sinc on each side.
-const CROSSINGS: f64 = 64.0;
+const CROSSINGS: f64 = 128.0;
 /// Cut-off as a share of the lower rate's band.
 const ROLL_OFF: f64 = 0.95;
 /// Shape of the Kaiser window: about 120 dB of attenuation.

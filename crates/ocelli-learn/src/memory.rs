@@ -120,6 +120,8 @@ pub struct Shape {
     /// Trained parameters of the output matrix and of the embeddings; those of a matrix that is both count once, here.
     pub head_trained: usize,
     pub embeddings_trained: usize,
+    /// Of the last norm and of heads of values and scores.
+    pub rest_trained: usize,
     /// Whether the output matrix is stored in half precision: training widens all of it.
     pub head_is_half: bool,
 }
@@ -129,7 +131,11 @@ impl Shape {
     pub fn trained(&self) -> usize {
         let of_stack = |stack: &Stack| stack.count * stack.block.trained;
         let tower = self.tower.map_or(0, |t| of_stack(&t.stack) + t.trained);
-        tower + of_stack(&self.language) + self.head_trained + self.embeddings_trained
+        tower
+            + of_stack(&self.language)
+            + self.head_trained
+            + self.embeddings_trained
+            + self.rest_trained
     }
 
     fn head(&self) -> usize {
@@ -292,7 +298,7 @@ pub fn update(shape: &Shape, pass: &Pass, plan: &UpdatePlan) -> Moment {
         let live = tower + layer * by_layer + inside + rows * block.returning() + 2 * table;
         see(gradients, live, 0);
     }
-    gradients += shape.embeddings_trained;
+    gradients += shape.embeddings_trained + shape.rest_trained;
     // The gradient of the embeddings is added to that of the same matrix as output.
     let tied = match shape.embeddings_trained {
         0 => shape.head_trained,

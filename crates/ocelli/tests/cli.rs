@@ -607,10 +607,56 @@ fn commands_without_effect_or_sense_are_misuse() {
 }
 
 #[test]
+fn a_doctor_foretells_the_memory_of_each_phase() {
+    let folder = workplace();
+    let here = folder.path();
+    let text = succeed(here, &["doctor", "small.toml"]);
+    for phase in [
+        "1 sft: update",
+        "2 grpo: sampling",
+        "2 grpo: update",
+        "evaluation",
+    ] {
+        assert!(text.contains(phase), "{phase}: {text}");
+    }
+    let json = succeed(here, &["doctor", "small.toml", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let peaks = json["phases"].as_array().unwrap().iter();
+    let largest = peaks.map(|phase| phase["peak"].as_u64().unwrap()).max();
+    assert_eq!(json["peak"].as_u64(), largest);
+    assert_eq!(json["fits"], true);
+
+    // Keys and values of a thousand answers of a hundred thousand tokens.
+    let long = "stage.grpo.rollout.max_completion_length=100000";
+    let many = "stage.grpo.rollout.num_generations=1000";
+    let said = ocelli(
+        here,
+        &["doctor", "small.toml", "--set", long, "--set", many],
+    );
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    assert!(said.stderr.contains("of memory and"), "{}", said.stderr);
+    assert!(said.stdout.contains("num_generations"), "{}", said.stdout);
+    assert!(!here.join("runs").exists(), "nothing was begun");
+
+    let text = fail(
+        here,
+        &["doctor", "small.toml", "--set", "stage.grpo.batch.size=0"],
+        2,
+    );
+    assert!(text.contains("batch.size"), "{text}");
+}
+
+#[test]
 fn presets_are_compared_from_one_checkpoint() {
     let folder = workplace();
     let here = folder.path();
-    let single = "stage.grpo.rollout.num_generations=1";
+    // One answer a prompt, which most presets can't compare with anything.
+    let single = [
+        "--set",
+        "stage.grpo.rollout.num_generations=1",
+        "--set",
+        "stage.grpo.algorithm.preset=\"reinforce++\"",
+    ];
     let compare = |presets| {
         let arguments = [
             "bench",
@@ -620,8 +666,8 @@ fn presets_are_compared_from_one_checkpoint() {
             "--out",
             "compared",
         ];
-        let chosen = ["--presets", presets, "--seeds", "0", "--set", single];
-        [arguments.as_slice(), chosen.as_slice()].concat()
+        let chosen = ["--presets", presets, "--seeds", "0"];
+        [arguments.as_slice(), &chosen, &single].concat()
     };
     let first = succeed(here, &compare("reinforce++,grpo"));
     assert!(first.contains("| `reinforce++` | 1 |"), "{first}");
@@ -642,7 +688,7 @@ fn presets_are_compared_from_one_checkpoint() {
     assert_eq!(runs(), 2);
     assert_eq!(succeed(here, &compare("reinforce++,grpo")), first);
     assert_eq!(runs(), 2);
-    let table = succeed(here, &compare("reinforce++,reinforce++-baseline"));
+    let table = succeed(here, &compare("reinforce++,remax"));
     assert_eq!(runs(), 4);
     assert!(table.contains("too few seeds"), "{table}");
     assert_eq!(

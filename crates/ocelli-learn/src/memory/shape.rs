@@ -103,6 +103,10 @@ impl Shape {
             let parameter = weights.get(name).filter(|_| trains(name));
             parameter.map_or(0, scalars)
         };
+        let matrices = match config.tie_word_embeddings {
+            true => trained(head),
+            false => trained(head) + trained(&embeddings),
+        };
         let is_half = |p: &Parameter| p.value.dtype() != DType::F32;
         Self {
             tower: tower(config, &counts, &prefix),
@@ -113,6 +117,8 @@ impl Shape {
                 true => 0,
                 false => trained(&embeddings),
             },
+            rest_trained: (counts.alone(Part::Language) + counts.alone(Part::Heads))
+                .saturating_sub(matrices),
             head_is_half: weights.get(head).is_some_and(is_half) && trained(head) == 0,
         }
     }
@@ -165,6 +171,10 @@ impl Counts {
             }
         }
         counts
+    }
+
+    fn alone(&self, part: Part) -> usize {
+        self.alone.get(&part).copied().unwrap_or(0)
     }
 
     /// What one of `count` blocks of a stack has on average.
@@ -240,13 +250,12 @@ fn tower(config: &ModelConfig, counts: &Counts, language: &str) -> Option<Tower>
         fused: fused.map(|(_, [a, b])| a * b).sum(),
         ..counts.block(&prefix, count)
     };
-    let alone = |part| counts.alone.get(&part).copied().unwrap_or(0);
     Some(Tower {
-        tracked: block.trained > 0 || alone(Part::Vision) > 0,
+        tracked: block.trained > 0 || counts.alone(Part::Vision) > 0,
         stack: Stack { block, count },
         patch: patch.unwrap_or(0),
         merged: widest.max().unwrap_or(hidden).div_ceil(hidden),
-        trained: alone(Part::Vision) + alone(Part::Connector),
+        trained: counts.alone(Part::Vision) + counts.alone(Part::Connector),
     })
 }
 
