@@ -98,7 +98,10 @@ fn verdict(scores: &[Score], preset: &str, first: &str, columns: &[(&str, &str)]
             differences.extend(other.map(|o| s.after - o.after));
         }
     }
-    if seeds(scores, preset).len() < 3 || differences.is_empty() {
+    let theirs = seeds(scores, first);
+    let shared = seeds(scores, preset);
+    let shared = shared.iter().filter(|seed| theirs.contains(seed)).count();
+    if shared < 3 || differences.is_empty() {
         "too few seeds"
     } else if differences.iter().all(|d| *d > 0.0) {
         "better with every seed"
@@ -152,7 +155,14 @@ mod tests {
              | `mixed` | 3 | 0.533 (+0.283) | 0.533 (+0.283) | no clear difference |\n\
              | `wrong` | 0 | | | refused: it needs tasks |\n"
         );
-        let two: Vec<Score> = all.into_iter().filter(|s| s.seed < 2).collect();
-        assert!(table(&names, &two, &refused).contains("too few seeds"));
+        let two = |s: &Score| s.seed < 2;
+        let few: Vec<Score> = all.iter().cloned().filter(two).collect();
+        assert!(table(&names, &few, &refused).contains("too few seeds"));
+        // Seeds that only one of the two has compare nothing.
+        let others: Vec<Score> = all
+            .into_iter()
+            .filter(|s| s.preset != "grpo" || two(s))
+            .collect();
+        assert!(!table(&names, &others, &refused).contains("every seed"));
     }
 }
