@@ -156,7 +156,7 @@ mod tests {
              | `wrong` | 0 | | | refused: it needs tasks |\n"
         );
         let two = |s: &Score| s.seed < 2;
-        let few: Vec<Score> = all.iter().cloned().filter(two).collect();
+        let few: Vec<Score> = all.iter().filter(|s| two(s)).cloned().collect();
         assert!(table(&names, &few, &refused).contains("too few seeds"));
         // Seeds that only one of the two has compare nothing.
         let others: Vec<Score> = all
