@@ -236,7 +236,11 @@ fn clip_by(path: &Path, ffmpeg: &Path, ffprobe: &Path) -> Result<Clip, DataError
     let mut child = Command::new(ffmpeg)
         .args(["-v", "error", "-nostdin", "-i"])
         .arg(&input)
-        .args(["-map", "0:v:0", "-f", "image2pipe", "-c:v", "ppm", "-"])
+        // Every frame once: frames of uneven times are numbered anew, else ffmpeg doubles and drops some to keep the pace (its switch
+        // against that has another name in every version).
+        .args(["-map", "0:v:0", "-vf", "settb=1/25,setpts=N,fps=25"])
+        // Without the format, videos of ten bits come with two bytes a value.
+        .args(["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(theirs.map_err(|source| DataError::read(path, source))?)

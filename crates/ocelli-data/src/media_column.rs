@@ -62,6 +62,9 @@ fn take<'a>(
     }
 }
 
+/// Frames a second of anything filmed; positions in time stay small enough to count.
+const FRAME_RATES: std::ops::RangeInclusive<f64> = 1e-3..=1e4;
+
 /// Path, and frames a second if the value says so.
 fn described(cell: Cell, kind: &str, folder: &Path) -> Result<(PathBuf, Option<f64>), String> {
     match cell {
@@ -77,8 +80,12 @@ fn described(cell: Cell, kind: &str, folder: &Path) -> Result<(PathBuf, Option<f
                     ));
                 }
             };
-            if let Some(fps) = fps.filter(|fps| *fps <= 0.0) {
-                return Err(format!("holds `fps` = {fps}: give a number above 0"));
+            if let Some(fps) = fps.filter(|fps| !FRAME_RATES.contains(fps)) {
+                return Err(format!(
+                    "holds `fps` = {fps}: give a number from {} to {}",
+                    FRAME_RATES.start(),
+                    FRAME_RATES.end()
+                ));
             }
             match columns.take("path").or_else(|| columns.take(kind)) {
                 Some(Cell::Text(text)) => Ok((named(&text, folder)?, fps)),
@@ -160,7 +167,14 @@ mod tests {
             (r#"{"video": 7}"#, "`video` holds a number"),
             (r#"{"videos": [""]}"#, "`videos` holds an empty"),
             (r#"{"video": {"fps": 1}}"#, "without a file name"),
-            (r#"{"video": {"path": "a", "fps": 0}}"#, "above 0"),
+            (
+                r#"{"video": {"path": "a", "fps": 0}}"#,
+                "from 0.001 to 10000",
+            ),
+            (
+                r#"{"video": {"path": "a", "fps": 1e-9}}"#,
+                "from 0.001 to 10000",
+            ),
             (r#"{"video": {"path": "a", "fps": "x"}}"#, "`fps`"),
             (r#"{"video": "https://example.org/a.mp4"}"#, "download"),
         ] {

@@ -7,6 +7,9 @@ use ocelli_core::Sound;
 
 use crate::error::DataError;
 
+/// Samples a second of recordings; another number is damage, and would make gigabytes of a small file when it is resampled.
+const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+
 /// The sound in the WAV file `path`, its channels averaged. Whole numbers of b bits are divided by 2^(b−1).
 ///
 /// # Errors
@@ -24,10 +27,19 @@ pub fn measure_wav(path: &Path) -> Result<(usize, usize), DataError> {
     let file = std::fs::File::open(path).map_err(|source| DataError::read(path, source))?;
     let reader = hound::WavReader::new(std::io::BufReader::new(file))
         .map_err(|error| DataError::file(path, no_wav(&error)))?;
-    Ok((
-        reader.spec().sample_rate as usize,
-        reader.duration() as usize,
-    ))
+    let rate = checked_rate(reader.spec()).map_err(|problem| DataError::file(path, problem))?;
+    Ok((rate, reader.duration() as usize))
+}
+
+fn checked_rate(form: hound::WavSpec) -> Result<usize, String> {
+    let (channels, rate) = (form.channels, form.sample_rate);
+    if channels == 0 || !RATES.contains(&rate) {
+        return Err(format!(
+            "the WAV file has {channels} channels and {rate} samples a second: its header is damaged, or it is no recording; convert it \
+             again"
+        ));
+    }
+    Ok(rate as usize)
 }
 
 fn no_wav(error: &hound::Error) -> String {
@@ -43,9 +55,7 @@ fn wav_from_bytes(bytes: &[u8]) -> Result<Sound, String> {
     let problem = |error: hound::Error| no_wav(&error);
     let mut reader = hound::WavReader::new(Cursor::new(bytes)).map_err(problem)?;
     let form = reader.spec();
-    if form.channels == 0 || form.sample_rate == 0 {
-        return Err("the WAV file has no channels or no sampling rate".to_owned());
-    }
+    let rate = checked_rate(form)?;
     let samples: Result<Vec<f32>, hound::Error> = match form.sample_format {
         hound::SampleFormat::Float => reader.samples::<f32>().collect(),
         hound::SampleFormat::Int => {
@@ -57,10 +67,16 @@ fn wav_from_bytes(bytes: &[u8]) -> Result<Sound, String> {
         }
     };
     let samples = samples.map_err(problem)?;
+    if let Some(at) = samples.iter().position(|sample| !sample.is_finite()) {
+        return Err(format!(
+            "sample {at} of the WAV file is {}: write it anew with whole or finite numbers",
+            samples[at]
+        ));
+    }
     let channels = usize::from(form.channels);
     let mean = |frame: &[f32]| frame.iter().sum::<f32>() / channels as f32;
     Ok(Sound {
-        rate: form.sample_rate as usize,
+        rate,
         samples: samples.chunks_exact(channels).map(mean).collect(),
     })
 }
@@ -109,6 +125,41 @@ mod tests {
             assert!(text.contains("a.wav: "), "{text}");
         }
         assert!(read_wav(Path::new("nowhere.wav")).is_err());
+    }
+
+    #[test]
+    fn rates_and_samples_of_no_recording_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wav");
+        for rate in [0u32, 1, 999, 768_001] {
+            let mut bytes = wav(1, &[1; 40]);
+            bytes[24..28].copy_from_slice(&rate.to_le_bytes());
+            bytes[28..32].copy_from_slice(&(2 * rate).to_le_bytes());
+            std::fs::write(&path, bytes).unwrap();
+            for error in [read_wav(&path).map(drop), measure_wav(&path).map(drop)] {
+                let text = error.unwrap_err().to_string();
+                assert!(
+                    text.contains("a.wav: ") && text.contains(&rate.to_string()),
+                    "{text}"
+                );
+            }
+        }
+        let form = hound::WavSpec {
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: 32,
+            sample_format: hound::SampleFormat::Float,
+        };
+        for odd in [f32::NAN, f32::INFINITY] {
+            let mut bytes = Cursor::new(Vec::new());
+            let mut writer = hound::WavWriter::new(&mut bytes, form).unwrap();
+            for sample in [0.5, odd] {
+                writer.write_sample(sample).unwrap();
+            }
+            writer.finalize().unwrap();
+            let problem = wav_from_bytes(&bytes.into_inner()).unwrap_err();
+            assert!(problem.contains("sample 1"), "{problem}");
+        }
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use rand::RngExt;
 use rayon::prelude::*;
 
 use crate::error::LearnError;
-use crate::given_turns::{demonstration, pair};
+use crate::given_turns::{TurnsOf, demonstration, pair};
 use crate::memory::machine::{available, resident};
 use crate::memory::shape::WeightBytes;
 use crate::memory::{Moment, Pass, Sampling, Shape, UpdatePlan, sampling, unused, update};
@@ -235,7 +235,7 @@ fn facts<'a>(
         let drawn = stage.rows_drawn() as u64 * stage.draws_a_step();
         let drawn = drawn.saturating_mul(stage.exit.max_steps);
         kept += newly_kept(&data.rows, drawn, &mut seen)?;
-        let rows = sample(policy, &data.rows, stage.kind)?;
+        let rows = sample(policy, &data.rows, imitated(stage))?;
         stages.push((rows, kept.min(DEFAULT_BUDGET.max(held))));
     }
     let eval = match &data.eval {
@@ -243,7 +243,7 @@ fn facts<'a>(
         Some((_, rows, _)) => {
             kept += newly_kept(rows, u64::MAX, &mut seen)?;
             let kept = kept.min(DEFAULT_BUDGET.max(held));
-            Some((sample(policy, rows, StageKind::Grpo)?, kept))
+            Some((sample(policy, rows, None)?, kept))
         }
     };
     Ok(Facts {
@@ -291,13 +291,22 @@ fn newly_kept(
     Ok(new * mean)
 }
 
-/// Sizes of some rows, with the turns that this kind of stage imitates or compares. Rows that only decoding could measure are left out.
-fn sample(policy: &Policy, data: &Dataset, kind: StageKind) -> Result<Vec<Row>, LearnError> {
-    let turns_of = match kind {
-        StageKind::Sft => Some(demonstration as crate::given_turns::TurnsOf),
-        StageKind::Dpo | StageKind::Reward => Some(pair as _),
+/// The turns of a row that a stage imitates or compares; none where answers are sampled, or were recorded.
+fn imitated(stage: &StageConfig) -> Option<TurnsOf> {
+    match stage.kind {
+        StageKind::Sft => Some(demonstration),
+        StageKind::OffPolicy if stage.episodes.is_empty() => Some(demonstration),
+        StageKind::Dpo | StageKind::Reward => Some(pair),
         StageKind::Grpo | StageKind::OffPolicy => None,
-    };
+    }
+}
+
+/// Sizes of some rows, with the turns that are imitated or compared. Rows that only decoding could measure are left out.
+fn sample(
+    policy: &Policy,
+    data: &Dataset,
+    turns_of: Option<TurnsOf>,
+) -> Result<Vec<Row>, LearnError> {
     let tasks: Vec<&Task> = spread(data, SAMPLE).collect();
     let rows = tasks
         .par_iter()

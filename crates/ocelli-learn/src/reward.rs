@@ -8,7 +8,6 @@ use ocelli_data::Dataset;
 use ocelli_model::heads::Head;
 use ocelli_reward::ModelScore;
 use ocelli_rollout::Policy;
-use ocelli_rollout::collector::check_length;
 
 use crate::curriculum::Curator;
 use crate::error::LearnError;
@@ -120,7 +119,6 @@ pub fn run(
 ) -> Result<StageEnd, LearnError> {
     let batch = plan.config.batch;
     let total = plan.config.exit.max_steps;
-    let limit = plan.config.max_prompt_length();
     let config = plan.config.reward_model.clone().unwrap_or_default();
     let stage = plan.index;
     let mut curator = Curator::new(plan.config, data, session.seed, stage)?;
@@ -142,9 +140,6 @@ pub fn run(
                 [&task.demonstration, &task.rejected].map(|t| t.clone().unwrap_or_default());
             let answers: Vec<(String, Vec<u32>)> = texts.into_iter().zip(turns).collect();
             let made = reading.trees(&session.policy, prepared, &answers)?;
-            for tree in &made {
-                check_length(&task.id, tree.context.ids.len(), limit)?;
-            }
             trees.extend(made);
             preferences.push(preference(data, task, &config)?);
         }

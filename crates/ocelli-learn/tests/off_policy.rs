@@ -3,21 +3,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use ocelli_learn::observer::Silent;
-use ocelli_learn::train::{Finished, train};
-use ocelli_learn::{LearnError, Observer, Recipe};
+use ocelli_learn::Observer;
 use serde_json::Value;
 
-const MODEL: &str = r#"
-[model]
-path = "tiny-qwen2_5_vl"
-overrides = { vision_hidden_size = 32, vision_depth = 1, vision_intermediate_size = 32, num_hidden_layers = 1 }
+mod support;
 
-[run]
-log_episodes_steps = 1
-"#;
+use support::{MODEL, finished, number, steps, watched};
+
+/// Keeps the episodes of every step.
+const EPISODES: &str = "[run]\nlog_episodes_steps = 1\n";
 
 const SFT: &str = r#"
 [[stage]]
@@ -55,45 +50,10 @@ optim = { learning_rate = 1e-3 }
 exit = { max_steps = 6 }
 "#;
 
-fn finished(
-    folder: &Path,
-    text: &str,
-    changes: &[&str],
-    observer: &mut dyn Observer,
-) -> Result<Finished, LearnError> {
-    let path = folder.join("recipe.toml");
-    fs::write(&path, text).unwrap();
-    let mut changes: Vec<String> = changes.iter().map(|s| (*s).to_owned()).collect();
-    let runs = tempfile::tempdir_in(folder).unwrap().keep();
-    changes.push(format!("run.output_dir={runs:?}"));
-    let recipe = Recipe::read(&path, &changes)?;
-    train(&recipe, "run", folder, observer, &AtomicBool::new(false))
-}
-
-fn steps(finished: &Finished, stage: &str) -> Vec<Value> {
-    let written = fs::read_to_string(finished.folder.join("metrics.jsonl")).unwrap();
-    let rows = written
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    rows.filter(|row| row["stage"] == stage).collect()
-}
-
-fn number(row: &Value, name: &str) -> f64 {
-    row[name]
-        .as_f64()
-        .unwrap_or_else(|| panic!("no {name} in {row}"))
-}
-
 #[test]
 fn recorded_episodes_are_learnt_from() {
     let here = tempfile::tempdir().unwrap();
-    let made = finished(
-        here.path(),
-        &format!("{MODEL}{SFT}{GRPO}"),
-        &[],
-        &mut Silent,
-    )
-    .unwrap();
+    let made = finished(here.path(), &format!("{MODEL}{EPISODES}{SFT}{GRPO}"), &[]).unwrap();
     let sampler = made.folder.join("checkpoints/1-sft-step-000008");
     let sampler = format!("{:?}", sampler.display().to_string());
     let folder = made.folder.join("episodes");
@@ -104,7 +64,7 @@ fn recorded_episodes_are_learnt_from() {
             .replace("EPISODES", &episodes)
     };
     let run = |text: &str, changes: &[&str]| {
-        let run = finished(here.path(), text, changes, &mut Silent).unwrap();
+        let run = finished(here.path(), text, changes).unwrap();
         steps(&run, "off_policy")
     };
 
@@ -169,7 +129,7 @@ fn rows_with_answers_and_rewards_are_learnt_from() {
     let bad = row("1 + 2?", "9", ", \"reward\": 0.0") + &row("3 + 1?", "7", ", \"reward\": 0.0");
     write(&(good + &bad));
     let recipe = format!("{MODEL}{ROWS}");
-    let run = finished(here.path(), &recipe, &[], &mut Silent).unwrap();
+    let run = finished(here.path(), &recipe, &[]).unwrap();
     let rows = steps(&run, "off_policy");
     assert_eq!(number(&rows[0], "reward"), 0.5);
     assert!(number(&rows[5], "loss") < number(&rows[0], "loss"));
@@ -177,7 +137,7 @@ fn rows_with_answers_and_rewards_are_learnt_from() {
     assert!(number(&rows[5], "sampling/sampling_logp_difference/max") < 1e-4);
 
     let refused = |changes: &[&str]| {
-        let run = finished(here.path(), &recipe, changes, &mut Silent);
+        let run = finished(here.path(), &recipe, changes);
         run.map(drop).unwrap_err().to_string()
     };
     for (changes, words) in [
@@ -211,6 +171,66 @@ fn rows_with_answers_and_rewards_are_learnt_from() {
     fs::write(here.path().join("kept/a.jsonl"), "{}\n").unwrap();
     let error = refused(&["stage.0.episodes=[\"kept\"]"]);
     assert!(error.contains("line 1: this is no episode"), "{error}");
+    for (keys, words) in [
+        ("{ temperature = 0.0 }", "rollout.temperature"),
+        (
+            "{ max_completion_length = 0 }",
+            "rollout.max_completion_length",
+        ),
+        ("{ top_p = 0.5 }", "`top_p` and `top_k` have no effect"),
+    ] {
+        let error = refused(&[&format!("stage.0.rollout={keys}")]);
+        assert!(error.contains(words), "{keys}: {error}");
+    }
+}
+
+#[test]
+fn episodes_that_contradict_themselves_are_refused_by_line() {
+    let here = tempfile::tempdir().unwrap();
+    let recipe = format!("{MODEL}{EPISODES}{SFT}{GRPO}");
+    let made = finished(here.path(), &recipe, &[]).unwrap();
+    let kept = fs::read_dir(made.folder.join("episodes")).unwrap();
+    let kept = kept.map(|entry| entry.unwrap().path()).min().unwrap();
+    let whole = fs::read_to_string(kept).unwrap();
+    let whole: serde_json::Value = serde_json::from_str(whole.lines().next().unwrap()).unwrap();
+    let sampler = made.folder.join("checkpoints/1-sft-step-000008");
+    let file = here.path().join("changed.jsonl");
+    let recipe = OFF_POLICY
+        .replace("MODEL", &format!("{:?}", sampler.display().to_string()))
+        .replace("EPISODES", "[\"changed.jsonl\"]");
+    let answer = whole["segments"][1].clone();
+    for (place, value, words) in [
+        (
+            "/segments/1/train_mask",
+            serde_json::json!([true]),
+            "`train_mask`",
+        ),
+        (
+            "/segments/1/token_ids",
+            serde_json::json!([1]),
+            "as long as its `token_ids`",
+        ),
+        ("/segments/0", answer, "first segment"),
+    ] {
+        let mut changed = whole.clone();
+        *changed.pointer_mut(place).unwrap() = value;
+        fs::write(&file, format!("{changed}\n")).unwrap();
+        let error = finished(here.path(), &recipe, &[]).map(drop).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("line 1: ") && error.contains(words),
+            "{place}: {error}"
+        );
+    }
+    // A token that the model lacks, in an answer that is else in order.
+    let mut changed = whole.clone();
+    changed["segments"][1]["token_ids"][0] = 1_000_000.into();
+    fs::write(&file, format!("{changed}\n")).unwrap();
+    let error = finished(here.path(), &recipe, &[]).map(drop).unwrap_err();
+    assert!(
+        error.to_string().contains("tokens that this model lacks"),
+        "{error}"
+    );
 }
 
 /// Remembers what it is told.
@@ -229,14 +249,14 @@ impl Observer for Listener {
 #[test]
 fn alarms_are_told_and_measured() {
     let here = tempfile::tempdir().unwrap();
-    let recipe = format!("{MODEL}{SFT}{GRPO}");
+    let recipe = format!("{MODEL}{EPISODES}{SFT}{GRPO}");
     // So low a bar that whatever an untrained model says is above it.
     let changes = [
         "stage.1.exit.max_steps=3",
         "stage.1.alarms={ window = 1, repetition = 0.001, length_growth = 0.0 }",
     ];
     let mut listener = Listener::default();
-    let run = finished(here.path(), &recipe, &changes, &mut listener).unwrap();
+    let run = watched(here.path(), &recipe, &changes, &mut listener).unwrap();
     let rows = steps(&run, "grpo");
     assert!(!rows[0].as_object().unwrap().contains_key("alarms/raised"));
     for name in [
@@ -256,7 +276,6 @@ fn alarms_are_told_and_measured() {
         here.path(),
         &recipe,
         &["stage.1.alarms={ format = [\"tag\"] }"],
-        &mut Silent,
     );
     let error = error.map(drop).unwrap_err().to_string();
     assert!(error.contains("`alarms.format` names `tag`"), "{error}");

@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, Tensor};
+use ocelli_learn::LearnError;
 use ocelli_learn::objective::Sequences;
 use ocelli_learn::objective::preference::{PairScores, PreferenceConfig, preference_loss};
-use ocelli_learn::observer::Silent;
-use ocelli_learn::train::train;
-use ocelli_learn::{LearnError, Recipe};
 use serde::Deserialize;
 use serde_json::Value;
+
+mod support;
+
+use support::{MODEL, finished, number};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -108,12 +109,6 @@ fn losses_and_gradients_are_those_of_trl() {
 
 // ---- stages ----
 
-const MODEL: &str = r#"
-[model]
-path = "tiny-qwen2_5_vl"
-overrides = { vision_hidden_size = 32, vision_depth = 1, vision_intermediate_size = 32, num_hidden_layers = 1 }
-"#;
-
 /// True boxes are preferred to sloppy ones.
 const DPO: &str = r#"
 [[stage]]
@@ -126,24 +121,7 @@ exit = { max_steps = 40 }
 
 /// The metrics of each step, or why there are none.
 fn steps(folder: &Path, text: &str, changes: &[&str]) -> Result<Vec<Value>, LearnError> {
-    let path = folder.join("recipe.toml");
-    fs::write(&path, text).unwrap();
-    let mut changes: Vec<String> = changes.iter().map(|s| (*s).to_owned()).collect();
-    let runs = tempfile::tempdir_in(folder).unwrap().keep();
-    changes.push(format!("run.output_dir={runs:?}"));
-    let recipe = Recipe::read(&path, &changes)?;
-    let finished = train(&recipe, "run", folder, &mut Silent, &AtomicBool::new(false))?;
-    let written = fs::read_to_string(finished.folder.join("metrics.jsonl")).unwrap();
-    Ok(written
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect())
-}
-
-fn number(row: &Value, name: &str) -> f64 {
-    row[name]
-        .as_f64()
-        .unwrap_or_else(|| panic!("no {name} in {row}"))
+    finished(folder, text, changes).map(|run| support::steps(&run, "dpo"))
 }
 
 #[test]

@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, Tensor};
 use ocelli_core::{Episode, Message, Role, Task};
 use ocelli_learn::objective::bradley_terry::{PairNumbers, pair_loss};
-use ocelli_learn::observer::Silent;
 use ocelli_learn::reward_model::{Pictures, loose_picture, provide};
-use ocelli_learn::train::{Finished, train};
-use ocelli_learn::{LearnError, Recipe};
 use ocelli_reward::{NodeConfig, RewardGraph};
 use serde::Deserialize;
-use serde_json::Value;
+
+mod support;
+
+use support::{MODEL, finished, number, steps};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -86,12 +85,6 @@ fn losses_and_gradients_are_those_of_trl() {
 
 // ---- stages ----
 
-const MODEL: &str = r#"
-[model]
-path = "tiny-qwen2_5_vl"
-overrides = { vision_hidden_size = 32, vision_depth = 1, vision_intermediate_size = 32, num_hidden_layers = 1 }
-"#;
-
 /// True boxes are preferred to sloppy ones.
 const REWARD: &str = r#"
 [[stage]]
@@ -102,33 +95,11 @@ optim = { learning_rate = 3e-3 }
 exit = { max_steps = 30 }
 "#;
 
-fn finished(folder: &Path, text: &str, changes: &[&str]) -> Result<Finished, LearnError> {
-    let path = folder.join("recipe.toml");
-    fs::write(&path, text).unwrap();
-    let mut changes: Vec<String> = changes.iter().map(|s| (*s).to_owned()).collect();
-    let runs = tempfile::tempdir_in(folder).unwrap().keep();
-    changes.push(format!("run.output_dir={runs:?}"));
-    let recipe = Recipe::read(&path, &changes)?;
-    train(&recipe, "run", folder, &mut Silent, &AtomicBool::new(false))
-}
-
-fn steps(finished: &Finished) -> Vec<Value> {
-    let written = fs::read_to_string(finished.folder.join("metrics.jsonl")).unwrap();
-    let lines = written.lines();
-    lines.map(|l| serde_json::from_str(l).unwrap()).collect()
-}
-
-fn number(row: &Value, name: &str) -> f64 {
-    row[name]
-        .as_f64()
-        .unwrap_or_else(|| panic!("no {name} in {row}"))
-}
-
 #[test]
 fn a_score_head_tells_pairs_apart_and_micro_batches_leave_no_trace() {
     let here = tempfile::tempdir().unwrap();
     let recipe = format!("{MODEL}{REWARD}");
-    let rows = steps(&finished(here.path(), &recipe, &[]).unwrap());
+    let rows = steps(&finished(here.path(), &recipe, &[]).unwrap(), "reward");
     let (first, last) = (&rows[0], &rows[rows.len() - 1]);
     near(number(first, "loss"), 2f64.ln(), "a new head is a coin");
     assert_eq!(number(first, "mean_reward"), 0.0);
@@ -139,8 +110,8 @@ fn a_score_head_tells_pairs_apart_and_micro_batches_leave_no_trace() {
 
     let short = "stage.0.exit.max_steps=3";
     let cut = [short, "stage.0.batch.max_tokens=1"];
-    let one = steps(&finished(here.path(), &recipe, &[short]).unwrap());
-    let other = steps(&finished(here.path(), &recipe, &cut).unwrap());
+    let one = steps(&finished(here.path(), &recipe, &[short]).unwrap(), "reward");
+    let other = steps(&finished(here.path(), &recipe, &cut).unwrap(), "reward");
     for (a, b) in one.iter().zip(&other) {
         for name in ["loss", "grad_norm", "margin", "mean_reward"] {
             let (a, b) = (number(a, name), number(b, name));
@@ -154,7 +125,7 @@ fn a_question_tells_them_apart_too() {
     let here = tempfile::tempdir().unwrap();
     let recipe = format!("{MODEL}{REWARD}reward_model = {{ by = \"yes_probability\" }}");
     let run = finished(here.path(), &recipe, &["stage.0.exit.max_steps=40"]).unwrap();
-    let rows = steps(&run);
+    let rows = steps(&run, "reward");
     let (first, last) = (&rows[0], &rows[rows.len() - 1]);
     assert!(number(last, "loss") < number(first, "loss") - 0.1, "{last}");
     assert!((0.0..=1.0).contains(&number(first, "min_reward")));
@@ -188,7 +159,7 @@ fn a_checkpoint_judges_the_answers_of_later_runs() {
     let here = tempfile::tempdir().unwrap();
     rows(here.path(), "");
     let run = finished(here.path(), &format!("{MODEL}{TEXT}"), &[]).unwrap();
-    let last = steps(&run).pop().unwrap();
+    let last = steps(&run, "reward").pop().unwrap();
     assert_eq!(number(&last, "accuracy"), 1.0, "{last}");
     let checkpoint = run.checkpoint.unwrap();
 
@@ -217,7 +188,7 @@ fn a_checkpoint_judges_the_answers_of_later_runs() {
          rollout = {{ num_generations = 2, max_completion_length = 4 }}\n\
          reward = [ {{ verifier = \"reward_model\", path = {checkpoint:?} }} ]\nexit = {{ max_steps = 1 }}\n"
     );
-    let metrics = steps(&finished(here.path(), &later, &[]).unwrap());
+    let metrics = steps(&finished(here.path(), &later, &[]).unwrap(), "grpo");
     assert!(number(&metrics[0], "rewards/reward_model/mean").is_finite());
     assert_eq!(number(&metrics[0], "verifier_error_rate"), 0.0);
 }
@@ -235,7 +206,7 @@ fn ties_and_margins_are_read_or_refused_with_the_mend() {
         "stage.0.reward_model.tie_margin=0.5",
         "stage.0.batch.size=7",
     ];
-    let metrics = steps(&finished(here.path(), &recipe, &with).unwrap());
+    let metrics = steps(&finished(here.path(), &recipe, &with).unwrap(), "reward");
     assert!(number(&metrics[1], "loss") < number(&metrics[0], "loss"));
     for (changes, words) in [
         (vec![short], "`reward_model.tie_margin`"),

@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, Tensor};
 use ocelli_learn::credit::gae::gae;
@@ -11,11 +9,12 @@ use ocelli_learn::credit::normalize::{scale_to_unit_variance, whiten};
 use ocelli_learn::objective::kl::kl_value;
 use ocelli_learn::objective::value::{is_clipped, value_loss};
 use ocelli_learn::objective::{ClipBounds, KlEstimator, clipped_surrogate};
-use ocelli_learn::observer::Silent;
-use ocelli_learn::train::{Finished, train};
-use ocelli_learn::{LearnError, Recipe};
 use serde::Deserialize;
 use serde_json::Value;
+
+mod support;
+
+use support::{MODEL, finished, number, steps};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -177,12 +176,6 @@ fn losses_and_gradients_are_those_of_trl() {
 
 // ---- stages ----
 
-const MODEL: &str = r#"
-[model]
-path = "tiny-qwen2_5_vl"
-overrides = { vision_hidden_size = 32, vision_depth = 1, vision_intermediate_size = 32, num_hidden_layers = 1 }
-"#;
-
 /// Learns that an answer is in tags and holds numbers, so that answers differ in their rewards.
 const SFT: &str = r#"
 [[stage]]
@@ -204,31 +197,6 @@ algorithm = { preset = "ppo" }
 optim = { learning_rate = 1e-3, part_learning_rates = { heads = 1e-2 } }
 exit = { max_steps = 2 }
 "#;
-
-fn finished(folder: &Path, text: &str, changes: &[&str]) -> Result<Finished, LearnError> {
-    let path = folder.join("recipe.toml");
-    fs::write(&path, text).unwrap();
-    let mut changes: Vec<String> = changes.iter().map(|s| (*s).to_owned()).collect();
-    let runs = tempfile::tempdir_in(folder).unwrap().keep();
-    changes.push(format!("run.output_dir={runs:?}"));
-    let recipe = Recipe::read(&path, &changes)?;
-    train(&recipe, "run", folder, &mut Silent, &AtomicBool::new(false))
-}
-
-/// The metrics of the last stage's steps.
-fn steps(finished: &Finished) -> Vec<Value> {
-    let written = fs::read_to_string(finished.folder.join("metrics.jsonl")).unwrap();
-    let rows = written
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    rows.filter(|row| row["stage"] == "grpo").collect()
-}
-
-fn number(row: &Value, name: &str) -> f64 {
-    row[name]
-        .as_f64()
-        .unwrap_or_else(|| panic!("no {name} in {row}"))
-}
 
 fn assert_same(one: &[Value], other: &[Value], names: &[&str], tolerance: f64) {
     assert_eq!(one.len(), other.len());
@@ -266,13 +234,18 @@ fn micro_batches_leave_no_trace_and_the_head_is_kept() {
         "critic/returns/mean",
     ];
     // One step: Adam's first one is as large for a gradient that is nothing but rounding as for any other.
-    assert_same(&steps(&whole)[..1], &steps(&cut)[..1], &names, 5e-4);
-    let first = &steps(&whole)[0];
+    assert_same(
+        &steps(&whole, "grpo")[..1],
+        &steps(&cut, "grpo")[..1],
+        &names,
+        5e-4,
+    );
+    let first = &steps(&whole, "grpo")[0];
     // A new head says zero, and the first step's divergence is that of a model from itself.
     assert_eq!(number(first, "critic/values/mean"), 0.0);
     assert!(number(first, "objective/kl").abs() < 1e-5);
     assert!(number(first, "loss/value_avg") > 0.0);
-    let second = &steps(&whole)[1];
+    let second = &steps(&whole, "grpo")[1];
     assert!(number(second, "critic/values/mean").abs() > 1e-6);
     let checkpoint = whole.checkpoint.unwrap();
     assert!(checkpoint.join("value_head.safetensors").is_file());
@@ -297,8 +270,8 @@ fn without_values_it_is_reinforce() {
     let plain = plain.replace(", part_learning_rates = { heads = 1e-2 }", "");
     let other = finished(here.path(), &plain, &["stage.0.exit.max_steps=6", keys]).unwrap();
     assert_same(
-        &steps(&one),
-        &steps(&other),
+        &steps(&one, "grpo"),
+        &steps(&other, "grpo"),
         &["loss", "grad_norm", "reward"],
         1e-5,
     );
@@ -316,7 +289,7 @@ fn mini_batches_take_a_step_each_and_warm_up_moves_the_head_alone() {
         "stage.1.algorithm.gae_level=step",
     ];
     let run = finished(here.path(), &recipe, &changes).unwrap();
-    let rows = steps(&run);
+    let rows = steps(&run, "grpo");
     // The policy has not moved in the first step, and has in the second.
     assert!(number(&rows[0], "policy/approxkl_avg") < 1e-9);
     assert!(number(&rows[1], "policy/approxkl_avg") > 1e-9);
@@ -337,7 +310,7 @@ fn it_learns_to_point() {
         "stage.1.algorithm.num_iterations=2",
         "stage.1.algorithm.beta=0.0",
     ];
-    let rows = steps(&finished(here.path(), &recipe, &changes).unwrap());
+    let rows = steps(&finished(here.path(), &recipe, &changes).unwrap(), "grpo");
     let mean = |rows: &[Value], name| {
         rows.iter().map(|row| number(row, name)).sum::<f64>() / rows.len() as f64
     };

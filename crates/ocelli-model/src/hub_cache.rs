@@ -64,7 +64,12 @@ fn fetch(cache: &Path, reference: &str) -> Result<(), ModelError> {
         return Ok(());
     };
     let cached = snapshot_in(cache, reference).ok().flatten();
-    let whole = cached.is_some_and(|folder| folder.join("config.json").is_file());
+    // Other programs share the cache, and some fetch the configuration alone.
+    let whole = cached.is_some_and(|folder| {
+        let weights = crate::checkpoint::weight_files(&folder);
+        folder.join("config.json").is_file()
+            && weights.is_ok_and(|files| files.iter().all(|file| file.is_file()))
+    });
     let hub = crate::hub_download::Hub::from_environment();
     if whole || hub.offline {
         return Ok(());

@@ -43,13 +43,13 @@ impl Records {
                 if line.trim().is_empty() {
                     continue;
                 }
+                let no_episode = |why: String| LearnError::Config {
+                    place: format!("{}, line {}", file.display(), number + 1),
+                    message: format!("this is no episode, as `episodes/` of a run has them: {why}"),
+                };
                 let episode: Episode =
-                    serde_json::from_str(line).map_err(|error| LearnError::Config {
-                        place: format!("{}, line {}", file.display(), number + 1),
-                        message: format!(
-                            "this is no episode, as `episodes/` of a run has them: {error}"
-                        ),
-                    })?;
+                    serde_json::from_str(line).map_err(|error| no_episode(error.to_string()))?;
+                check_segments(&episode).map_err(|why| no_episode(why.into()))?;
                 let sampled = |s: &Segment| s.train_mask.contains(&true);
                 if episode.segments.len() > 1 && episode.decisions().any(sampled) {
                     found
@@ -86,6 +86,32 @@ impl Records {
             ),
         })
     }
+}
+
+/// Refuses segments whose tokens, masks and log-probabilities do not belong together.
+fn check_segments(episode: &Episode) -> Result<(), &'static str> {
+    let is_shown = |s: &Segment| matches!(s.kind, SegmentKind::Observation { .. });
+    if !episode.segments.first().is_some_and(is_shown) {
+        return Err("its first segment is not what was shown");
+    }
+    for segment in &episode.segments {
+        let tokens = segment.token_ids.len();
+        if segment.train_mask.len() != tokens {
+            return Err("a segment's `train_mask` is not as long as its `token_ids`");
+        }
+        match &segment.kind {
+            SegmentKind::Decision {
+                behavior_logprobs, ..
+            } if behavior_logprobs.len() != tokens => {
+                return Err("a segment's `behavior_logprobs` are not as many as its `token_ids`");
+            }
+            SegmentKind::Observation { .. } if segment.train_mask.contains(&true) => {
+                return Err("what was shown is marked as sampled in `train_mask`");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LearnError> {
@@ -248,6 +274,15 @@ fn group(
             taken.collect()
         }
     };
+    let known = policy.checkpoint.config.text.vocab_size;
+    let mut ids = episodes.iter().flat_map(|e| &e.segments);
+    if ids.any(|segment| segment.token_ids.iter().any(|&id| id as usize >= known)) {
+        return Err(refused(
+            data,
+            task,
+            "its recorded answer has tokens that this model lacks; give the model that recorded it",
+        ));
+    }
     Ok(Group {
         task: task.clone(),
         media: prepared.media.clone(),

@@ -2,9 +2,27 @@
 
 use ocelli_reward::RewardGraph;
 
-use super::{AlgorithmConfig, EvalConfig, EvalMode, Recipe, StageConfig, StageKind};
+use super::{AlgorithmConfig, EvalConfig, EvalMode, Recipe, RolloutConfig, StageConfig, StageKind};
 use crate::credit::AdvantageEstimator;
 use crate::curriculum::cycle;
+
+impl RolloutConfig {
+    /// What answers are scored by, sampled here or not.
+    fn check_scoring(&self, name: &str) -> Result<(), String> {
+        require(
+            self.max_completion_length > 0,
+            name,
+            "rollout.max_completion_length",
+            "at least 1",
+        )?;
+        require(
+            self.temperature.is_finite() && self.temperature > 0.0,
+            name,
+            "rollout.temperature",
+            "above 0: without chance all samples of a group are the same",
+        )
+    }
+}
 
 impl Recipe {
     /// What can be known to be wrong without reading any data.
@@ -206,18 +224,7 @@ impl StageConfig {
             "rollout.num_generations",
             "at least 1",
         )?;
-        require(
-            rollout.max_completion_length > 0,
-            name,
-            "rollout.max_completion_length",
-            "at least 1",
-        )?;
-        require(
-            rollout.temperature.is_finite() && rollout.temperature > 0.0,
-            name,
-            "rollout.temperature",
-            "above 0: without chance all samples of a group are the same",
-        )?;
+        rollout.check_scoring(name)?;
         require(
             rollout.top_p > 0.0 && rollout.top_p <= 1.0,
             name,
@@ -273,13 +280,20 @@ impl StageConfig {
         let algorithm = self.algorithm.clone().unwrap_or_default();
         let resolved = algorithm.resolve();
         let rollout = self.rollout.clone().unwrap_or_default();
+        rollout.check_scoring(name)?;
         let recorded = !self.episodes.is_empty();
+        let default = RolloutConfig::default();
         let several = self.data.tables().len() > 1;
         let samples = "a stage that samples nothing";
         for (wrong, message) in [
             (
                 rollout.filter_groups.is_some() || rollout.select_groups.is_some(),
                 format!("`rollout.filter_groups` and `select_groups` have no effect in {samples}; remove them"),
+            ),
+            (
+                (rollout.num_generations, rollout.top_p, rollout.top_k)
+                    != (default.num_generations, default.top_p, default.top_k),
+                format!("`rollout.num_generations`, `top_p` and `top_k` have no effect in {samples}; remove them"),
             ),
             (
                 self.some_table(|data| data.augment.is_some()),
