@@ -17,6 +17,7 @@ mod signal;
 mod step;
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use ocelli_core::{Metrics, Progress, Purpose, SeedKey};
 use ocelli_data::Dataset;
@@ -83,11 +84,13 @@ pub fn run(
             drawn,
         };
         let rows = |attempt| curator.draw(&session.curriculum, step, attempt);
+        let began = Instant::now();
         let Sampled {
             groups,
             greedy,
             seen,
         } = sampler.groups(rows, &sampling_key, &mut metrics)?;
+        metrics.set("sampling_time", began.elapsed().as_secs_f64());
         curator.observe(&mut session.curriculum, step, &seen, &mut metrics);
         if session.log_episodes_steps > 0 && step.is_multiple_of(session.log_episodes_steps) {
             let episodes = groups.iter().flat_map(|g| &g.episodes);

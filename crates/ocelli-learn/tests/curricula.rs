@@ -114,9 +114,11 @@ fn metrics(run: &Path) -> Vec<Value> {
         .iter()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
     rows.map(|mut row| {
+        let fields = row.as_object_mut().unwrap();
         for field in ["time", "step_time", "tokens_per_second"] {
-            row.as_object_mut().unwrap().shift_remove(field).unwrap();
+            fields.shift_remove(field).unwrap();
         }
+        fields.shift_remove("sampling_time");
         row
     })
     .collect()

@@ -147,9 +147,12 @@ fn timeless_metrics(run: &Path) -> Vec<String> {
     metrics(run)
         .into_iter()
         .map(|mut row| {
+            let fields = row.as_object_mut().unwrap();
             for field in ["time", "step_time", "tokens_per_second"] {
-                assert!(row.as_object_mut().unwrap().shift_remove(field).is_some());
+                assert!(fields.shift_remove(field).is_some());
             }
+            let sampled = fields["stage"] == "grpo";
+            assert_eq!(fields.shift_remove("sampling_time").is_some(), sampled);
             row.to_string()
         })
         .collect()

@@ -215,13 +215,22 @@ fn assert_same(one: &[Value], other: &[Value], names: &[&str], tolerance: f64) {
 #[test]
 fn micro_batches_leave_no_trace_and_the_head_is_kept() {
     let here = tempfile::tempdir().unwrap();
-    let recipe = format!("{MODEL}{SFT}{PPO}");
+    // A reward that an untrained model's answers differ in: advantages that are whitened rounding would differ too.
+    let recipe = format!("{MODEL}{SFT}{PPO}").replace(
+        r#"{ verifier = "tags", partial = true }"#,
+        r#"{ verifier = "soft_overlong", max_completion_length = 16, cache = 16 }"#,
+    );
+    // Adam's first steps are as large for a gradient that is nothing but rounding as for any other, unless its epsilon is large: then they
+    // go with the gradient, and several epochs can be compared.
     let quick = [
         "stage.0.exit.max_steps=6",
-        "stage.1.algorithm.num_iterations=1",
+        "stage.1.algorithm.num_iterations=4",
+        "stage.1.optim.adam_epsilon=1.0",
+        "stage.1.optim.learning_rate=0.1",
+        "stage.1.optim.part_learning_rates.heads=0.1",
         "stage.1.batch.max_tokens=1",
     ];
-    let whole = finished(here.path(), &recipe, &quick[..2]).unwrap();
+    let whole = finished(here.path(), &recipe, &quick[..5]).unwrap();
     let cut = finished(here.path(), &recipe, &quick).unwrap();
     let names = [
         "loss",
@@ -233,13 +242,7 @@ fn micro_batches_leave_no_trace_and_the_head_is_kept() {
         "critic/values/mean",
         "critic/returns/mean",
     ];
-    // One step: Adam's first one is as large for a gradient that is nothing but rounding as for any other.
-    assert_same(
-        &steps(&whole, "grpo")[..1],
-        &steps(&cut, "grpo")[..1],
-        &names,
-        5e-4,
-    );
+    assert_same(&steps(&whole, "grpo"), &steps(&cut, "grpo"), &names, 1e-4);
     let first = &steps(&whole, "grpo")[0];
     // A new head says zero, and the first step's divergence is that of a model from itself.
     assert_eq!(number(first, "critic/values/mean"), 0.0);

@@ -33,6 +33,7 @@ const CATALOGUE: &[(&str, &str)] = &[
     ("learning_rate", "Learning rate"),
     ("tokens_per_second", "Tokens per second"),
     ("step_time", "Seconds per step"),
+    ("sampling_time", "Seconds of it for sampling"),
 ];
 
 /// The presentation of a measurement, or `None` for one that the catalogue does not know, which goes under its own name
