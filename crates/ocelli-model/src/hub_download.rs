@@ -51,24 +51,26 @@ impl Hub {
         };
         let cache = Cache::new(cache.to_owned());
         let token = self.token.clone().or_else(|| cache.token());
-        let api = ApiBuilder::from_cache(cache)
+        let api = ApiBuilder::from_cache(cache.clone())
             .with_endpoint(self.endpoint.clone())
             .with_token(token)
             .with_retries(3)
             .build()
             .map_err(|e| failed("", e))?;
         let revision = revision.unwrap_or("main").to_owned();
-        let repo = api.repo(Repo::with_revision(
-            model.to_owned(),
-            RepoType::Model,
-            revision,
-        ));
-        let info = repo.info().map_err(|e| failed("its list of files", e))?;
+        let at = |revision: &str| {
+            Repo::with_revision(model.to_owned(), RepoType::Model, revision.to_owned())
+        };
+        let info = api.repo(at(&revision)).info();
+        let info = info.map_err(|e| failed("its list of files", e))?;
+        // All files of one commit, even when the branch moves on meanwhile.
+        let commit = api.repo(at(&info.sha));
         let names = info.siblings.into_iter().map(|sibling| sibling.rfilename);
         for name in wanted(names) {
-            repo.get(&name).map_err(|e| failed(&name, e))?;
+            commit.get(&name).map_err(|e| failed(&name, e))?;
         }
-        Ok(())
+        let named = cache.repo(at(&revision)).create_ref(&info.sha);
+        named.map_err(|e| failed("the name of its revision", e.into()))
     }
 }
 
@@ -132,7 +134,7 @@ mod tests {
                     let info =
                         serde_json::json!({"sha": "0a1b", "siblings": names.collect::<Vec<_>>()});
                     ("200 OK", String::new(), info.to_string().into_bytes())
-                } else if let Some(name) = path.strip_prefix("/org/name/resolve/v1/") {
+                } else if let Some(name) = path.strip_prefix("/org/name/resolve/0a1b/") {
                     let file = &files[name];
                     let (from, to) = range.unwrap();
                     let end = to.map_or(file.len(), |to| to + 1);
