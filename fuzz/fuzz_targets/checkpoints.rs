@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use libfuzzer_sys::fuzz_target;
 use ocelli_core::{Message, Picture, Role};
 use ocelli_model::checkpoint::{Checkpoint, ConfigOverrides};
+use ocelli_model::percept::Media;
 use ocelli_model::processor::Processor;
 use ocelli_model::sight::{Resize, Resizers};
 
@@ -49,17 +50,20 @@ fuzz_target!(|bytes: &[u8]| {
     let path = folder.join(FILES[which]);
     std::fs::write(&path, bytes).expect("written");
     if let Ok(checkpoint) = Checkpoint::load(folder, &Device::flex()) {
-        let same: Resize = |_, width, height| Picture::new(width, height, vec![0; width * height * 3]);
+        let same: Resize =
+            |_, width, height| Picture::new(width, height, vec![0; width * height * 3]);
         let resizers = Resizers {
             bicubic: same,
             lanczos: same,
+            torchvision: same,
+            torchvision_lanczos: same,
         };
         let processor = Processor::from_files(&checkpoint.files, &checkpoint.config, resizers);
         if let Ok(processor) = processor
             && processor.check(&checkpoint.config).is_ok()
         {
             let question = Message::text(Role::User, "Where is it?");
-            let _ = processor.prompt("row", &[question], &[]);
+            let _ = processor.prompt("row", &[question], &Media::default());
             let _ = processor.grid(640, 480);
         }
     }
